@@ -1,0 +1,107 @@
+// The study dialect: registration and verification.
+#include "ir/Dialects.h"
+
+using namespace mlir;
+using namespace hw::study;
+
+#include "ir/StudyDialect.cpp.inc"
+#define GET_OP_CLASSES
+#include "ir/StudyOps.cpp.inc"
+
+void StudyDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "ir/StudyOps.cpp.inc"
+      >();
+}
+
+namespace {
+
+/// Checks that a region's block takes `arguments` leading values of any type and then `carried`, and yields `yielded`.
+LogicalResult checkRegion(Operation *op, Region &region, llvm::StringRef name, unsigned leading, TypeRange carried,
+                          unsigned trailing) {
+  Block &block = region.front();
+  if (block.getNumArguments() != leading + carried.size())
+    return op->emitOpError() << "region '" << name << "' takes " << block.getNumArguments() << " arguments, expected "
+                             << leading + carried.size();
+  auto yield = llvm::dyn_cast<YieldOp>(block.getTerminator());
+  if (!yield)
+    return op->emitOpError() << "region '" << name << "' must end in study.yield";
+  if (yield.getNumOperands() != carried.size() + trailing)
+    return op->emitOpError() << "region '" << name << "' yields " << yield.getNumOperands() << " values, expected "
+                             << carried.size() + trailing;
+  for (auto [index, type] : llvm::enumerate(carried)) {
+    if (block.getArgument(leading + index).getType() != type)
+      return op->emitOpError() << "region '" << name << "': carried value " << index << " is "
+                               << block.getArgument(leading + index).getType() << " inside, " << type << " outside";
+    if (yield.getOperand(index).getType() != type)
+      return op->emitOpError() << "region '" << name << "' yields " << yield.getOperand(index).getType()
+                               << " as carried value " << index << ", expected " << type;
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult ForOp::verify() {
+  if (TypeRange(getInits()) != getResultTypes())
+    return emitOpError("results must have the types of the carried values");
+  return checkRegion(*this, getBody(), "body", 1, getResultTypes(), 0);
+}
+
+LogicalResult TrainOp::verify() {
+  if (TypeRange(getInits()) != getResultTypes())
+    return emitOpError("results must have the types of the carried values");
+  if (getRows() < 1 || getBatch() > getRows())
+    return emitOpError() << "batch of " << getBatch() << " rows out of " << getRows();
+  if (getUnit() != "epochs" && getUnit() != "steps")
+    return emitOpError("unit must be epochs or steps");
+  if (getCarriedNames().size() != getInits().size() || getCarriedRoles().size() != getInits().size())
+    return emitOpError("needs a name and a role for each carried value");
+  if (getEveryPeriod().size() != getEvery().size() || getEveryUnit().size() != getEvery().size())
+    return emitOpError("needs a period and a unit for each every region");
+  unsigned leading = getBatch() ? 3 : 2;
+  bool needsTail = getBatch() && getRows() % getBatch();
+  if (needsTail != !getTail().empty())
+    return emitOpError("has a tail region exactly if batches do not divide the rows");
+  if (failed(checkRegion(*this, getStep(), "step", leading, getResultTypes(), 1)) ||
+      (needsTail && failed(checkRegion(*this, getTail(), "tail", leading, getResultTypes(), 1))))
+    return failure();
+  for (Region &region : getEvery())
+    if (failed(checkRegion(*this, region, "every", 2, getResultTypes(), 0)))
+      return failure();
+  return success();
+}
+
+LogicalResult BatchesOp::verify() {
+  if (getRows() < 1 || getBatch() < 1 || getBatch() > getRows())
+    return emitOpError() << "batch of " << getBatch() << " rows out of " << getRows();
+  if (getCombine().size() != getNumResults())
+    return emitOpError("needs a way to combine for each result");
+  if ((getRows() % getBatch() != 0) != !getTail().empty())
+    return emitOpError("has a tail region exactly if batches do not divide the rows");
+  return success();
+}
+
+LogicalResult DenseOp::verify() {
+  Block &block = getBody().front();
+  auto yield = llvm::dyn_cast<YieldOp>(block.getTerminator());
+  if (block.getNumArguments() != 1 || !yield || yield.getNumOperands() != 1)
+    return emitOpError("body must take one vector and yield one");
+  auto in = llvm::cast<RankedTensorType>(block.getArgument(0).getType());
+  auto out = llvm::cast<RankedTensorType>(yield.getOperand(0).getType());
+  auto result = llvm::cast<RankedTensorType>(getResult().getType());
+  if (in.getRank() != 1 || out.getRank() != 1 || result.getRank() != 2 || result.getDimSize(0) != out.getDimSize(0) ||
+      result.getDimSize(1) != in.getDimSize(0))
+    return emitOpError() << "of " << in << " -> " << out << " cannot be " << result;
+  return success();
+}
+
+LogicalResult EigvalsOp::verify() {
+  auto matrix = llvm::cast<RankedTensorType>(getMatrix().getType());
+  auto result = llvm::cast<RankedTensorType>(getResult().getType());
+  if (matrix.getRank() != 2 || matrix.getDimSize(0) != matrix.getDimSize(1) || result.getRank() != 1 ||
+      result.getDimSize(0) != matrix.getDimSize(0))
+    return emitOpError() << "needs a square matrix, got " << matrix << " -> " << result;
+  return success();
+}

@@ -1,0 +1,174 @@
+// The study dialect: the plan of an experiment. Its ops say what happens in which order; the arithmetic between them is hw ops,
+// which `study-outline` gathers into entry points. docs/study-dialect.md is generated from here.
+#ifndef STUDY_OPS
+#define STUDY_OPS
+
+include "HwBase.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Study_Dialect : Dialect {
+  let name = "study";
+  let cppNamespace = "::hw::study";
+  let summary = "What an experiment does, in order: loops, training, recording, saving, drawing.";
+  let dependentDialects = ["::hw::HwDialect"];
+}
+
+class Study_Op<string mnemonic, list<Trait> traits = []> : Op<Study_Dialect, mnemonic, traits>;
+
+def YieldOp : Study_Op<"yield", [Pure, Terminator, ReturnLike]> {
+  let summary = "ends a region: the next values of what it carries, or its results";
+  let arguments = (ins Variadic<Hw_Tensor>:$operands);
+  let assemblyFormat = "($operands^)? attr-dict (`:` type($operands)^)?";
+  let builders = [OpBuilder<(ins), [{}]>];
+}
+
+def SettingOp : Study_Op<"setting", [Pure]> {
+  let summary = "a top-level scalar of the file, which --set reaches";
+  let description = [{ `value` is its value in this build (already the quick one under --quick). }];
+  let arguments = (ins StrAttr:$name, F64Attr:$value);
+  let results = (outs StaticShapeTensorOf<[F64]>:$result);
+  let assemblyFormat = "$name `=` $value attr-dict `:` type($result)";
+}
+
+def DatasetOp : Study_Op<"dataset", [Pure]> {
+  let summary = "a tensor read from a file when the program starts";
+  let description = [{
+    `kind` is one of `npy`, `csv`, `idx`, `mnist`, `fashion_mnist`. `path` is the file or folder, relative to `--data`; `part` names the piece:
+    a CSV column, or `train.images`, `train.labels`, `test.images`, `test.labels`. The result's type is what the header said when
+    the program was compiled; the run checks that it still holds. `label_classes` > 0 bounds the values (labels): others are an error.
+  }];
+  let arguments = (ins StrAttr:$kind, StrAttr:$path, StrAttr:$part, I64Attr:$label_classes);
+  let results = (outs Hw_Tensor:$result);
+  let assemblyFormat = "$kind $path $part `classes` $label_classes attr-dict `:` type($result)";
+}
+
+def ForOp : Study_Op<"for", [SingleBlock]> {
+  let summary = "a run-time loop over from, from + 1, ..., to";
+  let description = [{
+    Body arguments: the variable (tensor<f64>), then the carried values. Yields their next values. Values of the surroundings are captured freely.
+  }];
+  let arguments = (ins StaticShapeTensorOf<[F64]>:$from, StaticShapeTensorOf<[F64]>:$to, Variadic<Hw_Tensor>:$inits, StrAttr:$variable);
+  let results = (outs Variadic<Hw_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
+}
+
+def TrainOp : Study_Op<"train", [SingleBlock]> {
+  let summary = "a training loop";
+  let description = [{
+    Carries weights, model state, optimiser state and whatever the blocks rebind. One turn is one run of `step` (or `tail`, the last, smaller batch of an
+    epoch; absent if batches divide `rows`), then of each `every` region that is due.
+
+    - `rows`: rows of the data; `batch`: rows a step, 0 for all of them at once. `ordered`: no shuffling. `seed`: of the shuffles.
+    - `count`: number of `unit` ("epochs" or "steps").
+    - `step` and `tail` take (epoch: tensor<f64>, step: tensor<f64>, [rows: tensor<Bxi32> if batch > 0], carried...) and yield
+      (next carried..., loss: tensor<f32 or f64>), loss being the sum of what is minimised, watched for NaN and shown on the progress bar.
+    - `every[k]` takes (epoch, step (both completed counts), carried...) and yields (next carried...). It runs each `every_period[k]`
+      `every_unit[k]`s ("epochs", "steps"). `study.stop` inside ends the training after that region.
+    - `carried_names`, `carried_roles`: for each carried value, a name ("net.linear1.weight") and one of `weight`, `state`, `optimiser`, `variable`.
+    - `label`: what progress and messages call this training. `loss_table` etc. are ordinary records.
+  }];
+  let arguments = (ins StaticShapeTensorOf<[F64]>:$count, Variadic<Hw_Tensor>:$inits, I64Attr:$rows, I64Attr:$batch, BoolAttr:$ordered,
+                       StrAttr:$unit, StaticShapeTensorOf<[F64]>:$seed, StrAttr:$label, StrArrayAttr:$carried_names, StrArrayAttr:$carried_roles,
+                       DenseI64ArrayAttr:$every_period, StrArrayAttr:$every_unit);
+  let results = (outs Variadic<Hw_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$step, AnyRegion:$tail, VariadicRegion<SizedRegion<1>>:$every);
+  let hasVerifier = 1;
+}
+
+def StopOp : Study_Op<"stop"> {
+  let summary = "inside `every`: ends the training after this block where the condition holds";
+  let arguments = (ins Hw_MaskTensor:$condition);
+  let assemblyFormat = "$condition attr-dict `:` type($condition)";
+}
+
+def BatchesOp : Study_Op<"batches", [SingleBlock]> {
+  let summary = "evaluates over a data set in batches, in order";
+  let description = [{
+    `body` takes (rows: tensor<Bxi32>) and yields values; `tail` the same for the last, smaller batch (absent if `batch` divides `rows`).
+    `combine[i]` says how the i-th result is made: `mean`, weighted by rows, or `concat`, along dimension 0 of the yielded value.
+  }];
+  let arguments = (ins I64Attr:$rows, I64Attr:$batch, StrArrayAttr:$combine);
+  let results = (outs Variadic<Hw_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body, AnyRegion:$tail);
+  let hasVerifier = 1;
+}
+
+def DenseOp : Study_Op<"dense", [SingleBlock]> {
+  let summary = "the matrix of a linear operator, column by column";
+  let description = [{ `body` takes v: tensor<nxT> and yields A v: tensor<mxT>. The result is A: tensor<mxnxT>. }];
+  let results = (outs Hw_FloatTensor:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
+}
+
+def EigvalsOp : Study_Op<"eigvals", [Pure]> {
+  let summary = "eigenvalues of a symmetric matrix [n, n], ascending [n]";
+  let arguments = (ins Hw_FloatTensor:$matrix);
+  let results = (outs Hw_FloatTensor:$result);
+  let assemblyFormat = "$matrix attr-dict `:` type($matrix) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def GradcheckOp : Study_Op<"gradcheck"> {
+  let summary = "compares gradient and Hessian-vector product with central differences, a table row a parameter";
+  let description = [{
+    `loss` takes the weights and yields (loss: tensor<f64>, kinks: tensor<f64>): `kinks` is a fingerprint of every comparison's outcome, so that a difference that
+    crosses a kink is recognised. `gradient` takes the weights and yields their gradients. `product` takes weights, then directions, and yields Hessian-vector
+    products. Weights are f64. Rows go to `table`: parameter, entries, gradient_error, hvp_error (relative), at_kink.
+  }];
+  let arguments = (ins Variadic<Hw_FloatTensor>:$weights, StrAttr:$table, StrArrayAttr:$names);
+  let regions = (region SizedRegion<1>:$loss, SizedRegion<1>:$gradient, SizedRegion<1>:$product);
+}
+
+def RecordOp : Study_Op<"record"> {
+  let summary = "appends to a table";
+  let description = [{
+    One value a column: `columns[i]` names operand i. Operands are scalars, or (with `rows` > 0) tensors with dimension 0 of size `rows`, which give a row each;
+    scalars are then repeated. A value with further dimensions takes a column an element: `name[0]`, `name[1]`, ... `constants` are columns whose
+    value is a string or number known at compile time, e.g. an unrolled loop's variable. `order` lists all column names in the table's order.
+    `hidden` tables leave no file: they hold a step's scalars for `every`.
+  }];
+  let arguments = (ins StrAttr:$table, Variadic<Hw_Tensor>:$operands, StrArrayAttr:$columns, DictionaryAttr:$constants, StrArrayAttr:$order, I64Attr:$rows,
+                       BoolAttr:$hidden);
+  let assemblyFormat = "$table `(` $operands `)` $columns $constants `order` $order `rows` $rows `hidden` $hidden attr-dict `:` type($operands)";
+}
+
+def ReduceOp : Study_Op<"reduce"> {
+  let summary = "reduces a table's column to a scalar: mean, sum, min, max, last or count";
+  let description = [{ Of an empty column: sum and count 0, others NaN. Reads the table as it is at this point of the plan. }];
+  let arguments = (ins StrAttr:$table, StrAttr:$column, StrAttr:$kind);
+  let results = (outs StaticShapeTensorOf<[F64]>:$result);
+  let assemblyFormat = "$kind $table $column attr-dict `:` type($result)";
+}
+
+def ClearOp : Study_Op<"clear"> {
+  let summary = "empties a hidden table";
+  let arguments = (ins StrAttr:$table);
+  let assemblyFormat = "$table attr-dict";
+}
+
+def SaveOp : Study_Op<"save"> {
+  let summary = "writes tensors to a file of the output folder";
+  let description = [{
+    `format` "npy": one operand, `<name>.npy`. "safetensors": `<name>.safetensors` with `names` for the operands. "csv": no operands; the column
+    `column` of `table` (or the whole table if empty) as `<name>.npy`. Run-time loop variables come as trailing scalar operands, named by `loop_names`; the file's name becomes
+    `<name>-<variable>=<value>`; those of unrolled loops are already part of `name`.
+  }];
+  let arguments = (ins StrAttr:$name, StrAttr:$format, Variadic<Hw_Tensor>:$operands, StrArrayAttr:$names, StrArrayAttr:$loop_names,
+                       StrAttr:$table, StrAttr:$column);
+}
+
+def PlotOp : Study_Op<"plot"> {
+  let summary = "draws tables as figures when the plan gets here";
+  let description = [{
+    `spec` is a JSON object: {"title": "loss, {target}", "on": "curve" or null, "per": ["target"], "logx": false, "logy": true,
+    "marks": [{"kind": "line", "y": EXPR, "over": [EXPR...], "by": ["widths"], "label": EXPR or null, "right": false} ]}, where EXPR is {"table": "curve",
+    "column": "loss"} (plus "index": j for column `name[j]`).
+  }];
+  let arguments = (ins StrAttr:$spec, Variadic<Hw_Tensor>:$loop_values, StrArrayAttr:$loop_names);
+}
+
+#endif
