@@ -1,0 +1,306 @@
+#include "runtime/formats/OutDir.h"
+#include "runtime/formats/Text.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace hw {
+
+namespace {
+
+void writeAll(int fd, const void *data, size_t n, const std::string &place) {
+  auto at = static_cast<const char *>(data);
+  while (n) {
+    ssize_t done = ::write(fd, at, std::min<size_t>(n, 1u << 30));
+    if (done < 0) {
+      if (errno == EINTR)
+        continue;
+      fail("{} cannot be written: {}{}", place, std::strerror(errno),
+           errno == ENOSPC ? "; free some space or choose another folder with --out" : "");
+    }
+    at += done;
+    n -= static_cast<size_t>(done);
+  }
+}
+
+/// Owns a descriptor.
+struct Descriptor {
+  int fd = -1;
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd(fd) {}
+  Descriptor(Descriptor &&other) noexcept : fd(std::exchange(other.fd, -1)) {}
+  Descriptor &operator=(Descriptor &&other) noexcept {
+    std::swap(fd, other.fd);
+    return *this;
+  }
+  ~Descriptor() {
+    if (fd >= 0)
+      close(fd);
+  }
+};
+
+/// ASCII only: enough that "Loss.svg" and "loss.svg" are kept apart where case does not count.
+std::string lower(std::string text) {
+  for (char &c : text)
+    if (c >= 'A' && c <= 'Z')
+      c += 'a' - 'A';
+  return text;
+}
+
+/// FNV-1a, to keep two long names apart that were cut.
+uint32_t hash(std::string_view text) {
+  uint32_t h = 2166136261u;
+  for (unsigned char c : text)
+    h = (h ^ c) * 16777619u;
+  return h;
+}
+
+std::string sanitised(std::string_view name) {
+  constexpr size_t longest = 120; // a file's name has 255 bytes: room for a number, an extension, a temporary's suffix
+  std::string out;
+  for (size_t at = 0; at < name.size();) {
+    CodePoint point = decodeUtf8(name, at);
+    bool word =
+        point.valid && ((point.value >= 'a' && point.value <= 'z') || (point.value >= 'A' && point.value <= 'Z') ||
+                        (point.value >= '0' && point.value <= '9') || point.value > 0x9F);
+    bool keep =
+        point.valid && isPrintable(point.value) &&
+        (word || std::string_view(" -_,=.()[]+").find(static_cast<char>(point.value)) != std::string_view::npos);
+    if (keep)
+      out += name.substr(at, point.length);
+    else
+      out += '_';
+    at += point.length;
+  }
+  // No leading dot (hidden, or ".."), dash (an option to whoever types `rm *`), no blank ends.
+  size_t first = out.find_first_not_of(" .-");
+  out.erase(0, first == std::string::npos ? out.size() : first);
+  size_t last = out.find_last_not_of(" .");
+  out.erase(last == std::string::npos ? 0 : last + 1);
+  if (out.size() > longest) {
+    size_t cut = longest - 9;
+    while (cut && (static_cast<unsigned char>(out[cut]) & 0xC0) == 0x80) // not within a code point
+      --cut;
+    out = fmt::format("{}-{:08x}", out.substr(0, cut), hash(name));
+  }
+  return out.empty() ? "untitled" : out;
+}
+
+} // namespace
+
+// --- AtomicFile
+
+struct AtomicFile::State {
+  Descriptor folder;
+  std::string name, temporary, path, place;
+  Descriptor file;
+  bool committed = false;
+
+  ~State() {
+    if (!committed && file.fd >= 0)
+      unlinkat(folder.fd, temporary.c_str(), 0);
+  }
+};
+
+AtomicFile::AtomicFile(int folder, std::string name, std::string path) : state(std::make_unique<State>()) {
+  State &s = *state;
+  s.folder = Descriptor(folder);
+  s.name = std::move(name);
+  s.path = std::move(path);
+  s.place = inQuotes(s.path, 1000);
+  for (unsigned attempt = 0;; ++attempt) {
+    s.temporary = fmt::format(".{}.{}-{}.tmp", s.name.substr(0, 200), getpid(), attempt);
+    s.file = Descriptor(
+        openat(s.folder.fd, s.temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    if (s.file.fd >= 0)
+      return;
+    if (errno != EEXIST || attempt == 1000)
+      fail("{} cannot be written: {}; choose another folder", s.place, std::strerror(errno));
+  }
+}
+
+namespace {
+int openFolderOf(const std::string &path) {
+  std::filesystem::path p(path);
+  std::string folder = p.has_parent_path() ? p.parent_path().string() : ".";
+  if (path.find('\0') != std::string::npos || !p.has_filename())
+    fail("{} is not a file's name; give one", inQuotes(path));
+  int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0)
+    fail("{} cannot be written: its folder: {}; make the folder or choose another", inQuotes(path),
+         std::strerror(errno));
+  return fd;
+}
+} // namespace
+
+AtomicFile::AtomicFile(const std::string &path)
+    : AtomicFile(openFolderOf(path), std::filesystem::path(path).filename().string(), path) {}
+
+AtomicFile::~AtomicFile() = default;
+AtomicFile::AtomicFile(AtomicFile &&) noexcept = default;
+
+const std::string &AtomicFile::path() const { return state->path; }
+const std::string &AtomicFile::place() const { return state->place; }
+
+void AtomicFile::write(const void *data, size_t n) { writeAll(state->file.fd, data, n, state->place); }
+
+void AtomicFile::commit() {
+  State &s = *state;
+  if (fsync(s.file.fd) != 0 && errno != EINVAL && errno != EROFS)
+    fail("{} cannot be written: {}", s.place, std::strerror(errno));
+  if (renameat(s.folder.fd, s.temporary.c_str(), s.folder.fd, s.name.c_str()) != 0)
+    fail("{} cannot be written: {}; remove what is in its way", s.place, std::strerror(errno));
+  s.committed = true;
+  fsync(s.folder.fd); // that the new name survives a power cut too; where a folder cannot be flushed, nothing is lost
+}
+
+// --- StreamFile
+
+struct StreamFile::State {
+  Descriptor file;
+  std::string path, place, buffer;
+
+  void flush() {
+    writeAll(file.fd, buffer.data(), buffer.size(), place);
+    buffer.clear();
+  }
+};
+
+StreamFile::StreamFile(int fd, std::string path) : state(std::make_unique<State>()) {
+  state->file = Descriptor(fd);
+  state->path = std::move(path);
+  state->place = inQuotes(state->path, 1000);
+}
+
+StreamFile::StreamFile(StreamFile &&) noexcept = default;
+
+StreamFile::~StreamFile() {
+  if (state && state->file.fd >= 0)
+    try {
+      state->flush();
+    } catch (const Error &) {
+      // Destroyed while another error is on its way: that one tells the user.
+    }
+}
+
+const std::string &StreamFile::path() const { return state->path; }
+
+void StreamFile::write(std::string_view text) {
+  state->buffer += text;
+  if (state->buffer.size() >= 1 << 16)
+    state->flush();
+}
+
+void StreamFile::flush() { state->flush(); }
+
+void StreamFile::close() {
+  state->flush();
+  int fd = std::exchange(state->file.fd, -1);
+  if (fd >= 0 && ::close(fd) != 0 && errno != EINTR)
+    fail("{} cannot be written: {}", state->place, std::strerror(errno));
+}
+
+// --- OutDir
+
+struct OutDir::State {
+  std::string path;
+  Descriptor folder;
+  std::map<std::string, std::string, std::less<>> stems; // name given → name used
+  std::map<std::string, std::string> stemOwner;          // lower-case stem → name given
+  std::map<std::string, std::string> fileOwner;          // lower-case file → name given
+
+  bool taken(const std::map<std::string, std::string> &owners, const std::string &key, std::string_view name) const {
+    auto it = owners.find(lower(key));
+    return it != owners.end() && it->second != name;
+  }
+};
+
+OutDir::OutDir(const std::string &path, Existing existing) : state(std::make_unique<State>()) {
+  State &s = *state;
+  s.path = path;
+  while (s.path.size() > 1 && s.path.back() == '/')
+    s.path.pop_back();
+  std::string place = inQuotes(path, 1000);
+  if (path.empty() || path.find('\0') != std::string::npos)
+    fail("the folder for results has no usable name; give one with --out");
+  std::error_code error;
+  std::filesystem::create_directories(s.path, error);
+  struct stat info;
+  if (stat(s.path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode))
+    fail("the results cannot go to {}: there is a file of that name; choose another folder with --out", place);
+  if (error)
+    fail("the folder {} for results cannot be made: {}; choose another with --out", place, error.message());
+  s.folder = Descriptor(open(s.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (s.folder.fd < 0 || faccessat(s.folder.fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
+    fail("the results cannot be written to {}: {}; choose another folder with --out", place, std::strerror(errno));
+  if (existing == Existing::refuse) {
+    bool empty = std::filesystem::is_empty(s.path, error);
+    if (error)
+      fail("the folder {} cannot be looked into: {}; choose another with --out", place, error.message());
+    if (!empty)
+      fail("the folder {} already holds results; choose another with --out, or replace them with --force", place);
+  }
+}
+
+OutDir::~OutDir() = default;
+OutDir::OutDir(OutDir &&) noexcept = default;
+
+const std::string &OutDir::path() const { return state->path; }
+int OutDir::descriptor() const { return state->folder.fd; }
+
+std::string OutDir::fileName(std::string_view name, std::string_view extension) {
+  State &s = *state;
+  auto known = s.stems.find(name);
+  std::string stem;
+  if (known != s.stems.end() && !s.taken(s.fileOwner, known->second + std::string(extension), name)) {
+    stem = known->second;
+  } else {
+    std::string base = sanitised(name);
+    stem = base;
+    for (unsigned i = 2; s.taken(s.stemOwner, stem, name) || s.taken(s.fileOwner, stem + std::string(extension), name);
+         ++i)
+      stem = fmt::format("{}-{}", base, i);
+    s.stems.emplace(name, stem);
+    s.stemOwner.emplace(lower(stem), name);
+  }
+  std::string file = stem + std::string(extension);
+  s.fileOwner.emplace(lower(file), name);
+  return file;
+}
+
+std::string OutDir::path(std::string_view name, std::string_view extension) {
+  return state->path + "/" + fileName(name, extension);
+}
+
+AtomicFile OutDir::create(std::string_view name, std::string_view extension) {
+  std::string file = fileName(name, extension);
+  int folder = fcntl(state->folder.fd, F_DUPFD_CLOEXEC, 0);
+  if (folder < 0)
+    fail("{} cannot be written: {}", inQuotes(state->path + "/" + file, 1000), std::strerror(errno));
+  return AtomicFile(folder, file, state->path + "/" + file);
+}
+
+std::string OutDir::makeWay(std::string_view name, std::string_view extension) {
+  std::string file = fileName(name, extension);
+  if (unlinkat(state->folder.fd, file.c_str(), 0) != 0 && errno != ENOENT)
+    fail("{} cannot be replaced: {}; remove it or choose another folder with --out",
+         inQuotes(state->path + "/" + file, 1000), std::strerror(errno));
+  return file;
+}
+
+StreamFile OutDir::stream(std::string_view name, std::string_view extension) {
+  std::string file = makeWay(name, extension), path = state->path + "/" + file;
+  int fd = openat(state->folder.fd, file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd < 0)
+    fail("{} cannot be written: {}; choose another folder with --out", inQuotes(path, 1000), std::strerror(errno));
+  return StreamFile(fd, path);
+}
+
+} // namespace hw
