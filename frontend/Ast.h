@@ -41,7 +41,7 @@ enum class ExprKind {
 
 struct Expr {
   const ExprKind kind;
-  SourceRange range;          // from the first to the last character, brackets around it not counted
+  SourceRange range;          // from the first to the last character, (brackets) of its own included
   bool parenthesized = false; // written in (brackets) of its own
   uint32_t height = 1;        // of the tree; the parser bounds it, so that recursion over a tree is safe
 
