@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""hwc's numbers against independent ones: gradients, Hessian-vector products, optimisers, trainings and a full Hessian, from the
+weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
+same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
+
+    tests/oracle/run.py [--build DIR] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+passed = failed = skipped = 0
+
+
+def outcome(good, name, detail):
+    global passed, failed
+    passed, failed = passed + bool(good), failed + (not good)
+    print(f"{'ok  ' if good else 'FAIL'} {name}: {detail}", flush=True)
+
+
+def skip(name, why, count=1):
+    global skipped
+    skipped += count
+    print(f"SKIPPED {name}: {why}", flush=True)
+
+
+try:
+    import numpy as np
+except ImportError:
+    skip("every oracle test", "no NumPy, JAX or PyTorch here; tools/setup --peers installs them")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    sys.exit(0)
+sys.path.insert(0, HERE)
+import formats
+
+
+# ---- the oracles: one interface over JAX and PyTorch
+class Jax:
+    name = "JAX"
+
+    def __init__(self):
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        import jax
+        jax.config.update("jax_enable_x64", True)
+        import jax.numpy as jnp
+        self.grad, self.jvp, self.hessian = jax.grad, jax.jvp, lambda f: jax.jit(jax.hessian(f))
+        self.array, self.relu, self.sigmoid, self.tanh = jnp.asarray, jax.nn.relu, jax.nn.sigmoid, jnp.tanh
+        self.jit = jax.jit
+        self.log_softmax = lambda z: jax.nn.log_softmax(z, axis=-1)
+        self.pick = lambda z, y: jnp.take_along_axis(z, y[:, None], 1)
+        self.sqrt = jnp.sqrt
+
+    def numpy(self, a):
+        return np.asarray(a)
+
+
+class Torch:
+    name = "PyTorch"
+
+    def __init__(self):
+        import torch
+        from torch.func import grad, hessian, jvp
+        torch.set_num_threads(2)
+        self.torch, self.grad, self.jvp, self.hessian = torch, grad, jvp, hessian
+        self.jit = lambda f: f
+        self.array = lambda a: torch.from_numpy(np.array(a))
+        self.relu, self.sigmoid, self.tanh = torch.relu, torch.sigmoid, torch.tanh
+        self.log_softmax = lambda z: torch.log_softmax(z, -1)
+        self.pick = lambda z, y: z.gather(1, y.long()[:, None])
+        self.sqrt = torch.sqrt
+
+    def numpy(self, a):
+        return a.detach().numpy()
+
+
+def oracles():
+    found = []
+    for kind in (Jax, Torch):
+        try:
+            found.append(kind())
+        except ImportError:
+            pass
+    return found
+
+
+# ---- the nets of the .hw files again, on a dictionary of parameters in PyTorch's orientation ([out, in])
+def linear(p, name, x):
+    return x @ p[name + ".weight"].T + p[name + ".bias"]
+
+
+def smooth(o, p, x):
+    h = o.sigmoid(linear(p, "linear2", o.tanh(linear(p, "linear1", x))))
+    return linear(p, "linear3", h)
+
+
+def kinked(o, p, x):
+    h = o.relu(linear(p, "linear2", o.relu(linear(p, "linear1", x))))
+    return linear(p, "linear3", h)
+
+
+def classes(o, p, x):
+    return linear(p, "linear2", o.tanh(linear(p, "linear1", x)))
+
+
+def shared(o, p, x):
+    h = linear(p, "again", o.tanh(linear(p, "again", x))) + x
+    return linear(p, "linear1", h)
+
+
+def small2(o, p, x):
+    return linear(p, "linear2", o.tanh(linear(p, "linear1", x)))
+
+
+def small3(o, p, x):
+    return linear(p, "linear3", o.tanh(linear(p, "linear2", o.tanh(linear(p, "linear1", x)))))
+
+
+def tiny(o, p, x):
+    return kinked(o, p, x)
+
+
+def mse(out, y):
+    return ((out - y) ** 2).mean()
+
+
+def cross_entropy(o, out, label):
+    return -o.pick(o.log_softmax(out), label).mean()
+
+
+# ---- comparing
+def same(name, ours, theirs, tolerance):
+    """Largest difference over the oracle's largest entry, tensor by tensor."""
+    if isinstance(theirs, dict):
+        if set(ours) != set(theirs):
+            return outcome(False, name, f"the file has {sorted(ours)}, expected {sorted(theirs)}")
+        pairs = [(k, ours[k], theirs[k]) for k in theirs]
+    else:
+        pairs = [("", ours, theirs)]
+    worst, where = -1.0, ""
+    for key, a, b in pairs:
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if a.size == 1 and b.size == 1:
+            a, b = a.reshape(()), b.reshape(())
+        if a.shape != b.shape:
+            return outcome(False, name, f"{key or 'it'} has shape {list(a.shape)}, expected {list(b.shape)}")
+        if not np.isfinite(b).all():
+            return outcome(False, name, f"the oracle's {key} is not finite: the test itself is wrong")
+        error = np.abs(a - b).max() / max(np.abs(b).max(), 1e-12)
+        if not error <= worst:
+            worst, where = error, key
+    outcome(worst <= tolerance, name, f"relative error {worst:.1e}{' in ' + where if where else ''}, allowed {tolerance:.0e}")
+
+
+def names_of(o, p):
+    return {k: o.array(v) for k, v in p.items()}
+
+
+def gradients(out, found):
+    x, y, label = (formats.value(f"{out}/{n}") for n in ("x", "y", "label"))
+    for o in found:
+        for net in (smooth, kinked, classes, shared):
+            n = net.__name__
+            p, v = names_of(o, formats.value(f"{out}/{n}")), names_of(o, formats.value(f"{out}/{n}_v"))
+            if net is classes:
+                loss = lambda p, x=o.array(x): cross_entropy(o, net(o, p, x), o.array(label.astype(np.int32)))
+            else:
+                loss = lambda p, x=o.array(x): mse(net(o, p, x), o.array(y))
+            to = lambda d: {k: o.numpy(t) for k, t in d.items()}
+            same(f"{n}: loss against {o.name}", formats.value(f"{out}/{n}_loss"), o.numpy(loss(p)), 1e-12)
+            same(f"{n}: gradient against {o.name}", formats.value(f"{out}/{n}_grad"), to(o.grad(loss)(p)), 1e-11)
+            _, hv = o.jvp(o.grad(loss), (p,), (v,))
+            same(f"{n}: Hessian-vector product against {o.name}", formats.value(f"{out}/{n}_hv"), to(hv), 1e-10)
+            if net is smooth:
+                gx = o.grad(lambda x: loss(p, x))(o.array(x))
+                same(f"{n}: gradient of the data against {o.name}", formats.value(f"{out}/{n}_gx"), o.numpy(gx), 1e-11)
+
+
+# Each from its paper, as PyTorch writes it: state, gradient, weights, number of steps done before -> new weights.
+def rule_sgd(s, g, w, t):
+    return w - 0.1 * g
+
+
+def rule_momentum(s, g, w, t):
+    s["m"] = 0.9 * s.get("m", 0) + g                                     # Polyak 1964
+    return w - 0.1 * s["m"]
+
+
+def rule_nesterov(s, g, w, t):
+    s["m"] = 0.9 * s.get("m", 0) + g                                     # Sutskever et al. 2013
+    return w - 0.1 * (g + 0.9 * s["m"])
+
+
+def rule_adagrad(s, g, w, t):
+    s["v"] = s.get("v", 0) + g * g                                       # Duchi et al. 2011
+    return w - 0.1 * g / (np.sqrt(s["v"]) + 1e-10)
+
+
+def rule_rmsprop(s, g, w, t):
+    s["v"] = 0.99 * s.get("v", 0) + 0.01 * g * g                         # Hinton 2012
+    return w - 0.01 * g / (np.sqrt(s["v"]) + 1e-8)
+
+
+def rule_adam(s, g, w, t, decay=0.0):
+    s["m"] = 0.9 * s.get("m", 0) + 0.1 * g                               # Kingma & Ba 2015, algorithm 1
+    s["v"] = 0.999 * s.get("v", 0) + 0.001 * g * g
+    m, v = s["m"] / (1 - 0.9 ** (t + 1)), s["v"] / (1 - 0.999 ** (t + 1))
+    return w * (1 - 5e-3 * decay) - 5e-3 * m / (np.sqrt(v) + 1e-8)
+
+
+def rule_adamw(s, g, w, t):
+    return rule_adam(s, g, w, t, decay=0.1)                              # Loshchilov & Hutter 2019
+
+
+RULES = {"sgd": rule_sgd, "momentum": rule_momentum, "nesterov": rule_nesterov, "adagrad": rule_adagrad,
+         "rmsprop": rule_rmsprop, "adam": rule_adam, "adamw": rule_adamw}
+
+
+def torch_optimiser(torch, rule, parameters):
+    return {"sgd": lambda: torch.optim.SGD(parameters, lr=0.1),
+            "momentum": lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
+            "nesterov": lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
+            "adagrad": lambda: torch.optim.Adagrad(parameters, lr=0.1),
+            "rmsprop": lambda: torch.optim.RMSprop(parameters, lr=0.01),
+            "adam": lambda: torch.optim.Adam(parameters, lr=5e-3),
+            "adamw": lambda: torch.optim.AdamW(parameters, lr=5e-3, weight_decay=0.1)}[rule]()
+
+
+def optimisers(out, found):
+    x, y = formats.value(f"{out}/x"), formats.value(f"{out}/y")
+    steps = 10
+    for rule, update in RULES.items():
+        ours = [formats.value(f"{out}/{rule}-n={n}") for n in range(steps + 1)]
+        moved = max(np.abs(ours[-1][k] - ours[0][k]).max() for k in ours[0])
+        outcome(moved > 1e-3, f"{rule}: the weights move", f"by {moved:.3g} in {steps} steps")
+        for o in found:
+            gradient = o.jit(o.grad(lambda p: mse(small2(o, p, o.array(x)), o.array(y))))
+            w, state, path = dict(ours[0]), {k: {} for k in ours[0]}, {}
+            for t in range(steps):
+                g = {k: o.numpy(v) for k, v in gradient(names_of(o, w)).items()}
+                w = {k: update(state[k], g[k], w[k], t) for k in w}
+                path.update({f"{k} after {t + 1}": v for k, v in w.items()})
+            mine = {f"{k} after {t}": ours[t][k] for t in range(1, steps + 1) for k in ours[t]}
+            same(f"{rule}: ten steps against its formula, {o.name}'s gradients", mine, path, 1e-10)
+        torch = next((o.torch for o in found if o.name == "PyTorch"), None)
+        if torch is None:
+            skip(f"{rule}: ten steps against torch.optim", "no PyTorch here")
+            continue
+        p = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in ours[0].items()}
+        optimiser, path = torch_optimiser(torch, rule, list(p.values())), {}
+        o = next(o for o in found if o.name == "PyTorch")
+        for t in range(steps):
+            optimiser.zero_grad()
+            mse(small2(o, p, torch.from_numpy(x.copy())), torch.from_numpy(y.copy())).backward()
+            optimiser.step()
+            path.update({f"{k} after {t + 1}": v.detach().numpy().copy() for k, v in p.items()})
+        same(f"{rule}: ten steps against torch.optim", mine, path, 1e-10)
+
+
+def adam_path(o, objective, p, lr, steps):
+    """The objective's value before each step, and the weights after the last."""
+    import functools
+    gradient = o.jit(o.grad(objective))
+    value = o.jit(objective)
+    w = {k: np.asarray(v) for k, v in p.items()}
+    state, values = {k: {} for k in w}, []
+    for t in range(steps):
+        q = names_of(o, w)
+        values.append(float(value(q)))
+        g = gradient(q)
+        for k in w:
+            s, d = state[k], o.numpy(g[k])
+            s["m"] = 0.9 * s.get("m", 0) + 0.1 * d
+            s["v"] = 0.999 * s.get("v", 0) + 0.001 * d * d
+            m, v = s["m"] / (1 - 0.9 ** (t + 1)), s["v"] / (1 - 0.999 ** (t + 1))
+            w[k] = w[k] - lr * m / (np.sqrt(v) + 1e-8)
+    return values, w
+
+
+def training(out, found):
+    x, y = formats.value(f"{out}/x"), formats.value(f"{out}/y")
+    x32, y32 = formats.value(f"{out}/x32"), formats.value(f"{out}/y32")
+    curve, curve32 = (np.array(formats.table(f"{out}/{n}.csv")["loss"]) for n in ("curve", "curve32"))
+    outcome(len(curve) == 200 and curve[-1] < 0.1 * curve[0], "training: the loss falls", f"{curve[0]:.3g} to {curve[-1]:.3g}")
+    for o in found:
+        loss = lambda p: mse(small3(o, p, o.array(x)), o.array(y))
+        values, end = adam_path(o, loss, formats.value(f"{out}/start"), 1e-2, 200)
+        same(f"training: 200 losses in f64 against {o.name}", curve, values, 1e-7)
+        same(f"training: weights after 200 epochs in f64 against {o.name}", formats.value(f"{out}/end"), end, 1e-6)
+        start32 = {k: v.astype(np.float64) for k, v in formats.value(f"{out}/start32").items()}
+        loss32 = lambda p: mse(small3(o, p, o.array(x32.astype(np.float64))), o.array(y32.astype(np.float64)))
+        values32, _ = adam_path(o, loss32, start32, 1e-2, 200)
+        same(f"training: losses in f32 against {o.name} in f64", curve32, values32, 1e-3)
+
+        def squared(p):
+            g = o.grad(loss)(p)
+            return sum((t ** 2).sum() for t in g.values())
+        values, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-3, 50)
+        descent = np.array(formats.table(f"{out}/descent.csv")["squared"])
+        same(f"training on the squared gradient norm against {o.name}", descent, values, 1e-7)
+        same(f"training on the squared gradient norm, weights, against {o.name}", formats.value(f"{out}/flat"), flat, 1e-7)
+    outcome(descent[-1] < descent[0], "training: the squared gradient norm falls", f"{descent[0]:.3g} to {descent[-1]:.3g}")
+
+
+def hessian_609(out, found):
+    x, y, p = formats.value(f"{out}/x"), formats.value(f"{out}/y"), formats.value(f"{out}/net")
+    H, eig = formats.value(f"{out}/H"), formats.value(f"{out}/eig")
+    shapes = [(k, v.shape, v.size) for k, v in p.items()]
+    outcome(H.shape == (609, 609) and H.dtype == np.float64, "Hessian: 609 x 609 in f64", f"{H.shape} {H.dtype}")
+    asymmetry = np.abs(H - H.T).max() / np.abs(H).max()
+    outcome(asymmetry < 1e-12, "Hessian: symmetric", f"relative asymmetry {asymmetry:.1e}")
+    same("Hessian: eigenvalues against NumPy's", np.sort(eig.ravel()), np.linalg.eigvalsh((H + H.T) / 2), 1e-12)
+    zeros, exact = np.sum(np.abs(eig) <= 1e-7), np.sum(np.abs(H).sum(0) == 0)
+    print(f"     {np.sum(eig > 1e-7)} eigenvalues above 1e-7, {zeros} within, {np.sum(eig < -1e-7)} below; {exact} columns are exactly zero")
+    for o in found:
+        def loss(w):
+            q, at = {}, 0
+            for name, shape, size in shapes:
+                q[name], at = w[at:at + size].reshape(shape), at + size
+            return mse(tiny(o, q, o.array(x)), o.array(y))
+        flat = o.array(np.concatenate([v.ravel() for v in p.values()]))
+        same(f"Hessian: all of it against {o.name}", H, o.numpy(o.hessian(loss)(flat)), 1e-10)
+
+
+TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
+    parser.add_argument("--keep", action="store_true", help="leave what the runs wrote, and say where")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    found = oracles()
+    print("oracles:", ", ".join(o.name for o in found) or "none", "from", sys.executable)
+    if not found:
+        skip("every comparison with JAX or PyTorch", "neither is installed; tools/setup --peers installs them", len(TESTS))
+    scratch = tempfile.mkdtemp(prefix="hwc-oracle-")
+    for name in (options.names or TESTS) if found else []:
+        out = os.path.join(scratch, name)
+        run = subprocess.run([os.path.join(options.build, "bin", "hwc"), "run", f"{HERE}/{name}.hw", "--out", out],
+                             stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600)
+        if run.returncode:
+            outcome(False, name, f"hwc run ended with {run.returncode}: {run.stderr.strip()[-1500:]}")
+            continue
+        try:
+            TESTS[name](out, found)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            there = sorted(os.listdir(out)) if os.path.isdir(out) else "nothing"
+            outcome(False, name, f"{type(error).__name__}: {error}; the run left {there}")
+    if options.keep:
+        print("kept:", scratch)
+    else:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
