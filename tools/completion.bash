@@ -1,0 +1,38 @@
+# Completion of hwc for bash. Load it with:  source <(hwc completion bash)
+_hwc() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+  local commands="check build run emit bench gradcheck fmt completion"
+  local command= word
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $word in check|build|run|emit|bench|gradcheck|fmt|completion) command=$word; break ;; esac
+  done
+  COMPREPLY=()
+  case $previous in
+    --stage) COMPREPLY=($(compgen -W "ast hw derivatives kernels llvm asm obj plan dot" -- "$current")); return ;;
+    --out|--data|--bundle) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$current")); return ;;
+    -o) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --set|--threads|--cpu) return ;;
+    completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")); return ;;
+  esac
+  if [[ -z $command ]]; then
+    COMPREPLY=($(compgen -W "$commands --help --version" -- "$current"))
+  elif [[ $current == -* ]]; then
+    local flags="--help"
+    case $command in
+      run) flags+=" --quick --set --threads --data --out --force --cpu" ;;
+      build) flags+=" -o --quick --set --bundle --cpu" ;;
+      check) flags+=" --quick --set --data" ;;
+      emit) flags+=" --stage --quick --set --data --cpu -o" ;;
+      gradcheck) flags+=" --quick --set --data --threads --cpu" ;;
+      bench) flags+=" --quick --set --threads --data --cpu --benchmark_filter= --benchmark_format= --benchmark_out="
+        flags+=" --benchmark_out_format= --benchmark_min_time= --benchmark_repetitions= --benchmark_list_tests=" ;;
+      fmt) flags+=" --check" ;;
+    esac
+    COMPREPLY=($(compgen -W "$flags" -- "$current"))
+    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  elif [[ $command != completion ]]; then
+    compopt -o filenames 2>/dev/null
+    COMPREPLY=($(compgen -f -X '!*.hw' -- "$current") $(compgen -d -- "$current"))
+  fi
+}
+complete -F _hwc hwc
