@@ -1,10 +1,10 @@
 // Errors as a person reads them: the place, the line, a caret, and the likely fix.
 //
-//   fit.hw:3:7: error: `=` assigns; a comparison is written `==`
-//     |
-//   3 |   if n = 3 {
-//     |        ^
-//     = help: write `n == 3`
+//   fit.hw:3:8: error: expected `{` after the condition, found `=`
+//      |
+//    3 |   if n = 3 {
+//      |        ^
+//      = help: `=` assigns; a comparison is written `==`
 #pragma once
 
 #include "frontend/Source.h"

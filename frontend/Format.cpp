@@ -147,6 +147,8 @@ private:
     return line;
   }
 
+  bool isClosing(size_t i) const { return tokens[i].kind == Tok::RParen || tokens[i].kind == Tok::RBracket; }
+
   // A trailing comma is kept only before a bracket that closes on a line of its own.
   bool droppedComma(size_t i) const {
     const Token &next = tokens[std::min(i + 1, tokens.size() - 1)];
@@ -169,7 +171,7 @@ private:
     for (size_t i = e.firstOpen + 1; i <= e.lastClose; ++i)
       if (tokens[i].newlineBefore)
         return false;
-    return column() + 1 + columns(flat(e.firstOpen, e.end)) <= maxColumns;
+    return column() + columns(flat(e.firstOpen, e.end)) <= maxColumns;
   }
 
   // Statements from token `i` to the `}` or the end of the file that stops them, each on a line; returns that place.
@@ -202,12 +204,16 @@ private:
       const Token &token = tokens[i];
       if (droppedComma(i) && !hasComments(i + 1))
         continue;
-      bool closes = token.kind == Tok::RParen || token.kind == Tok::RBracket;
+      bool closes = isClosing(i);
       if (closes && !openLines.empty())
         openLines.pop_back();
       bool brace = token.kind == Tok::LBrace || token.kind == Tok::RBrace || token.kind == Tok::Else;
+      // A line of several closing brackets stands where the first of what they close began.
+      size_t open = openLines.size();
+      for (size_t k = i + 1; closes && open && isClosing(k) && !tokens[k].newlineBefore; ++k)
+        --open;
       unsigned steps = 0;
-      for (size_t k = 0; k < openLines.size(); ++k)
+      for (size_t k = 0; k < open; ++k)
         steps += k == 0 || openLines[k] != openLines[k - 1];
       unsigned lineIndent = indent + indentWidth * (brace || closes ? steps : std::max(steps, 1u));
 

@@ -191,7 +191,7 @@ private:
       if (text[at] == '\r' && at + 1 == end)
         break;
       if (!checkCharacter())
-        ++at;
+        break; // one message a comment
     }
     size_t last = end;
     while (last > begin && (text[last - 1] == ' ' || text[last - 1] == '\t' || text[last - 1] == '\r'))
@@ -206,24 +206,28 @@ private:
     }
   }
 
-  // Steps over a character of a comment or a string if it is fit to stand there; else reports it and returns false.
-  bool checkCharacter() {
+  // Steps over a character of a comment or a string if it is fit to stand there; else returns false, having reported it
+  // if asked to (once a token is enough).
+  bool checkCharacter(bool reporting = true) {
     unsigned length = utf8Length(text, at);
     unsigned char c = static_cast<unsigned char>(text[at]);
     if (length == 0) {
-      error(at, at + 1, fmt::format("the byte 0x{:02X} is not valid UTF-8", c)).help("save the file as UTF-8");
+      if (reporting)
+        error(at, at + 1, fmt::format("the byte 0x{:02X} is not valid UTF-8", c)).help("save the file as UTF-8");
       return false;
     }
     if ((c < 0x20 && c != '\t') || c == 0x7F) {
-      error(at, at + 1, fmt::format("the control character U+{:04X} cannot stand in a model file", c))
-          .help(c == '\r' ? "end the line with a newline" : "remove it");
+      if (reporting)
+        error(at, at + 1, fmt::format("the control character U+{:04X} cannot stand in a model file", c))
+            .help(c == '\r' ? "end the line with a newline" : "remove it");
       return false;
     }
     // Characters that reorder what is shown can hide what a line does (CVE-2021-42574).
     std::string_view character = text.substr(at, length);
     if ((character >= "\u202A" && character <= "\u202E") || (character >= "\u2066" && character <= "\u2069")) {
-      error(at, at + length, "an invisible character that reorders text cannot stand in a model file")
-          .help("remove it");
+      if (reporting)
+        error(at, at + length, "an invisible character that reorders text cannot stand in a model file")
+            .help("remove it");
       at += length - 1;
       return false;
     }
@@ -313,7 +317,9 @@ private:
       push(Tok::Error, begin, end);
       return;
     }
-    if (isInteger && value > 9007199254740992.0) {
+    uint64_t whole = 0;
+    bool exact = std::from_chars(digits.data(), digits.data() + digits.size(), whole).ec == std::errc();
+    if (isInteger && (!exact || whole > (uint64_t(1) << 53))) {
       error(begin, end, "this whole number is beyond 2^53, where f64 is no longer exact")
           .help("write it with an exponent if a rounded value will do");
       push(Tok::Error, begin, end);
@@ -350,8 +356,9 @@ private:
           unsigned length = std::max(utf8Length(text, at + 1), 1u);
           if (peek(1) == '\n' || peek(1) == '\r' || at + 1 >= text.size())
             length = 0;
-          error(at, at + 1 + length, fmt::format("`{}` is not an escape", text.substr(at, 1 + length)))
-              .help("the escapes are \\n \\t \\\\ \\\" \\{ \\}");
+          if (valid)
+            error(at, at + 1 + length, fmt::format("`{}` is not an escape", text.substr(at, 1 + length)))
+                .help("the escapes are \\n \\t \\\\ \\\" \\{ \\}");
           valid = false;
           at += 1 + length;
           continue;
@@ -374,7 +381,7 @@ private:
         }
       }
       size_t before = at;
-      if (!checkCharacter()) {
+      if (!checkCharacter(valid)) {
         valid = false;
         ++at;
         continue;

@@ -150,9 +150,11 @@ ExprPtr Parser::parseBinary(int level) {
     SourceRange opRange = peek().range;
     if (once && level == ComparisonLevel) {
       const auto &before = static_cast<const Binary &>(*lhs);
+      take();
+      ExprPtr third = parseBinary(level + 1);
       failAt(opRange, "comparisons do not chain",
-             fmt::format("write `{0} {1} {2} and {2} {3} …`", before.lhs->range.text(), spelling(before.op),
-                         before.rhs->range.text(), opRange.text()));
+             fmt::format("write `{0} {1} {2} and {2} {3} {4}`", before.lhs->range.text(), spelling(before.op),
+                         before.rhs->range.text(), opRange.text(), third->range.text()));
     }
     if (once && level == RangeLevel)
       failAt(opRange, "ranges do not chain",
@@ -396,7 +398,7 @@ ForClause Parser::parseForClause() {
   ForClause clause;
   clause.names = parseNames("the name of a loop variable");
   if (!at(Tok::In))
-    fail("`in` after the loop variable", at(Tok::Assign) ? "write `for i in 1..10`" : "");
+    fail("`in` after the loop variable", "a loop is written `for i in 1..10`, `for a, b in pairs`");
   take();
   clause.iterable = parseOr();
   clause.range = since(first);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <numeric>
+#include <utility>
 
 namespace hw {
 
@@ -11,20 +12,23 @@ using namespace ast;
 
 namespace {
 
-// The word among `candidates` that `word` was likely meant to be, by Levenshtein's distance; empty if none is near.
+// The word among `candidates` that `word` was likely meant to be, by the least number of letters inserted,
+// left out, changed or swapped with their neighbour (optimal string alignment); empty if none is near.
 template <typename Range> std::string_view nearest(std::string_view word, const Range &candidates) {
   std::string_view best;
   size_t bestDistance = word.size() <= 4 ? 2 : 3; // exclusive
   for (std::string_view candidate : candidates) {
-    std::vector<size_t> row(candidate.size() + 1);
+    if (std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size()) >= bestDistance)
+      continue;                                                   // nor does a long word cost anything
+    std::vector<size_t> before, above, row(candidate.size() + 1); // rows i - 2, i - 1, i
     std::iota(row.begin(), row.end(), size_t(0));
     for (size_t i = 1; i <= word.size(); ++i) {
-      size_t diagonal = row[0];
+      before = std::exchange(above, row);
       row[0] = i;
       for (size_t j = 1; j <= candidate.size(); ++j) {
-        size_t substituted = diagonal + (word[i - 1] != candidate[j - 1]);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+        row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (word[i - 1] != candidate[j - 1])});
+        if (i > 1 && j > 1 && word[i - 1] == candidate[j - 2] && word[i - 2] == candidate[j - 1])
+          row[j] = std::min(row[j], before[j - 2] + 1);
       }
     }
     if (row.back() < bestDistance)
@@ -135,6 +139,10 @@ void Parser::expectStatementEnd() {
     fail(expected, "blocks stand in braces: `{ … }`");
   case Tok::LBrace:
     fail(expected, "only `fn`, `for`, `if`, `else`, `data`, `train`, `every` and `plot` have a block");
+  case Tok::If:
+    fail(expected, "a value is chosen by `where(condition, a, b)`");
+  case Tok::For:
+    fail(expected, "a list that a loop makes stands in brackets: `[f(i) for i in 1..10]`");
   case Tok::Prime:
     fail(expected, "`name'` is written only to give a state its next value: `name' = …`");
   default:
@@ -162,8 +170,9 @@ void Parser::recover(size_t first) {
     if (token.newlineBefore && pos > first) {
       bool closer = token.kind == Tok::RParen || token.kind == Tok::RBracket;
       // Inside an open bracket a line that stands no deeper than the statement is most likely the next one.
-      if (depth > 0 ? columnOf(token) <= column && !closer
-                    : !at(Tok::Pipe) && !at(Tok::LBrace) && !continuesLine(previous().kind))
+      if (depth > 0
+              ? columnOf(token) <= column && !closer
+              : !at(Tok::Pipe) && !at(Tok::LBrace) && (!continuesLine(previous().kind) || peek(1).kind == Tok::Assign))
         return;
     }
     if (at(Tok::LBrace)) {
@@ -344,6 +353,9 @@ StmtPtr Parser::parseAssign() {
   if (at(Tok::Prime))
     failAt(peek().range, "a state's next value is assigned alone", "write one `name' = …` a line");
   expect(Tok::Assign, "after the names");
+  if (peek().newlineBefore && at(Tok::Name) && peek(1).kind == Tok::Assign)
+    failAt(foundRange(), "expected an expression, found the end of the line",
+           fmt::format("the line ends after `=`, and `{} = …` is the next statement", peek().text()));
   node->values = parseExprs();
   size_t names = node->targets.size(), values = node->values.size();
   if (values != 1 && values != names)
@@ -377,6 +389,7 @@ StmtPtr Parser::parseFn() {
   const Token &owner = take();
   auto node = std::make_unique<Fn>(owner.range);
   node->name = parseName("the name of the function");
+  peek().tight = true;
   Token open = expect(Tok::LParen, "and the parameters after the function's name");
   {
     Bracket bracket(*this);
@@ -629,9 +642,10 @@ StmtPtr Parser::parsePlot() {
   if (!at(Tok::LBrace))
     failNoBlock("`{` and what to draw", "write `plot \"loss\" on curve { line loss over epoch }`");
   const Token &open = take();
+  size_t errors = diagnostics.errorCount();
   parseMarksInto(node->marks);
   expectBlockEnd(open);
-  if (node->marks.empty())
+  if (node->marks.empty() && diagnostics.errorCount() == errors)
     report(open.range.to(previous().range), "this plot draws nothing")
         .help("write for example `{ line loss over epoch }`");
   return node;
@@ -705,6 +719,12 @@ Mark Parser::parseMark() {
     } else {
       break;
     }
+  }
+  if (at(Tok::Name) && continues()) {
+    constexpr std::string_view clauses[] = {"over", "by", "label", "right"};
+    std::string_view meant = nearest(peek().text(), clauses);
+    fail("`over`, `by`, `label`, `right` or the end of the mark",
+         meant.empty() ? "" : fmt::format("did you mean `{}`?", meant));
   }
   if (at(Tok::Comma) && continues())
     fail("the end of the mark", "draw several values with several marks, separated by `;` or a newline");

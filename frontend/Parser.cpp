@@ -106,7 +106,9 @@ Token &Parser::expectClose(const Token &open, Tok close, std::string_view what) 
     throw SyntaxError();
   }
   std::string help;
-  if (at(Tok::Assign))
+  if (at(Tok::Colon))
+    help = "a named argument is `name = value`";
+  else if (at(Tok::Assign))
     help = "a comparison is written `==`; a named argument is `name = value`";
   else if (at(Tok::RParen) || at(Tok::RBracket))
     help = fmt::format("`{}` is closed by `{}`", spelling(open.kind), spelling(close));
