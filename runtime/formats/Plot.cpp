@@ -36,8 +36,9 @@ struct Series {
   std::vector<bool> gap;        // a value was left out before this row: do not connect
   std::vector<double> position; // on an axis of categories
   size_t gridWidth = 0;         // > 0: x.size() is a multiple, one scan line has so many rows
-  bool xF32 = false, yF32 = false, zF32 = false;
+  bool xF32 = false, yF32 = false, zF32 = false, labelF32 = false;
   double barWidth = 0;
+  bool pendingGap = false; // while rows are added
 
   size_t size() const { return x.size(); }
   bool isGrid() const { return kind == MarkKind::contour || kind == MarkKind::surface; }
@@ -45,10 +46,10 @@ struct Series {
 
 struct Figure {
   const PlotSpec &spec;
-  std::vector<Series> series;
-  std::vector<std::string> categories; // of x; empty if x is a number
-  bool hasGrid = false, hasZ = false, hasLabel = false;
-  std::string xName, yName, rightName, zName, labelName, byName;
+  std::vector<Series> series = {};
+  std::vector<std::string> categories = {}; // of x; empty if x is a number
+  bool hasZ = false;
+  std::string xName = {}, yName = {}, rightName = {}, zName = {}, labelName = {}, byName = {};
   size_t groups = 0;
   size_t valueNames = 0; // distinct
 };
@@ -87,6 +88,8 @@ const char *kindName(MarkKind kind) {
   return names[static_cast<size_t>(kind)];
 }
 
+std::string cellOf(double value, bool f32) { return f32 ? shortest(static_cast<float>(value)) : shortest(value); }
+
 /// Distinct names in order of appearance, joined.
 void addName(std::string &joined, std::set<std::string> &seen, const std::string &name) {
   if (seen.insert(name).second)
@@ -97,8 +100,7 @@ void addName(std::string &joined, std::set<std::string> &seen, const std::string
 
 class FigureBuilder {
 public:
-  FigureBuilder(const PlotSpec &spec, const PlotNote &note)
-      : figure{spec, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}, spec(spec), note(note) {
+  FigureBuilder(const PlotSpec &spec, const PlotNote &note) : figure{.spec = spec}, spec(spec), note(note) {
     for (const PlotColumn &column : spec.columns)
       if (!byName.emplace(column.name, &column).second)
         fail("{} has two columns called {}; rename one", place(), inQuotes(column.name, 60));
@@ -107,6 +109,9 @@ public:
   Figure build() {
     if (spec.marks.empty())
       fail("{} has no marks; add one, for example: line loss over epoch", place());
+    onGrid = std::any_of(spec.marks.begin(), spec.marks.end(), [](const PlotMark &mark) {
+      return mark.kind == MarkKind::contour || mark.kind == MarkKind::surface;
+    });
     for (const PlotMark &mark : spec.marks)
       addMark(mark);
     if (skipped)
@@ -157,64 +162,74 @@ private:
     if (!mark.label.empty())
       sameLength(mark.label);
 
+    if (grid && (column(mark.over[0]).isText || column(mark.over[1]).isText))
+      fail("{}: a {} needs numbers on both axes", place(), kindName(mark.kind));
+
     // Groups, in order of appearance over all marks, so that a group has one colour in the figure.
-    std::vector<int> groupOf(rows, -1);
-    std::vector<int> present;
-    if (!mark.by.empty()) {
-      std::set<int> seen;
-      for (size_t row = 0; row < rows; ++row) {
-        std::string key = groupName(mark, row);
-        auto [it, fresh] = groupIndex.emplace(key, static_cast<int>(groupIndex.size()));
-        groupOf[row] = it->second;
-        if (seen.insert(it->second).second)
-          present.push_back(it->second);
+    struct Group {
+      int index;
+      std::string name;
+      size_t firstRow;
+      size_t rows = 0;
+    };
+    std::vector<Group> groups;       // of this mark
+    std::vector<size_t> of(rows, 0); // row → place in groups
+    std::vector<size_t> at(rows);    // row → its number in the group
+    std::vector<const PlotColumn *> by;
+    for (const std::string &name : mark.by)
+      by.push_back(&column(name));
+    std::map<std::string, size_t> seen;
+    for (size_t row = 0; row < rows; ++row) {
+      std::string name = by.empty() ? "" : groupName(by, row);
+      auto [it, fresh] = seen.emplace(name, groups.size());
+      if (fresh) {
+        int index = by.empty() ? -1 : groupIndex.emplace(name, static_cast<int>(groupIndex.size())).first->second;
+        groups.push_back({index, name, row});
       }
-      std::string names = fmt::format("{}", fmt::join(mark.by, ", "));
-      addName(figure.byName, byNames, names);
-    } else {
-      present.push_back(-1);
+      of[row] = it->second;
+      at[row] = groups[it->second].rows++;
     }
+    if (!by.empty())
+      addName(figure.byName, byNames, fmt::format("{}", fmt::join(mark.by, ", ")));
 
     for (const std::string &value : mark.values) {
-      numbers(value, mark.kind);
-      int variant = static_cast<int>(variants.emplace(value, static_cast<int>(variants.size())).first->second);
+      Source source{&numbers(value, mark.kind), mark.over.empty() ? nullptr : &column(mark.over[0]),
+                    mark.over.size() < 2 ? nullptr : &column(mark.over[1]),
+                    mark.label.empty() ? nullptr : &column(mark.label)};
+      int variant = variants.emplace(value, static_cast<int>(variants.size())).first->second;
       size_t first = figure.series.size();
-      std::map<int, size_t> seriesOf;
-      for (int group : present) {
-        seriesOf[group] = figure.series.size();
+      for (const Group &group : groups) {
         Series s{};
         s.kind = mark.kind;
         s.right = mark.right && !grid;
         s.value = value;
-        s.groupIndex = group;
+        s.group = group.name;
+        s.groupIndex = group.index;
+        if (by.size() == 1 && !by[0]->isText)
+          s.groupAt = by[0]->numbers[group.firstRow];
         s.variant = variant;
         figure.series.push_back(std::move(s));
       }
       for (size_t row = 0; row < rows; ++row)
-        addRow(figure.series[seriesOf[groupOf[row]]], mark, value, row);
-      if (rows == 0)
-        figure.series.resize(first);
+        addRow(figure.series[first + of[row]], source, row, at[row]);
     }
-    figure.hasGrid |= grid;
-    if (!mark.label.empty()) {
-      figure.hasLabel = true;
+    if (!mark.label.empty())
       addName(figure.labelName, labelNames, mark.label);
-    }
     if (mark.kind == MarkKind::bars || (!mark.over.empty() && column(mark.over[0]).isText))
       categorical = true;
-    if (grid && (column(mark.over[0]).isText || column(mark.over[1]).isText))
-      fail("{}: a {} needs numbers on both axes", place(), kindName(mark.kind));
 
-    addName(grid         ? figure.zName
-            : mark.right ? figure.rightName
-                         : figure.yName,
-            grid         ? zNames
-            : mark.right ? rightNames
-                         : leftNames,
-            mark.kind == MarkKind::histogram ? "count" : fmt::format("{}", fmt::join(mark.values, ", ")));
+    std::string shown = mark.kind == MarkKind::histogram ? "count" : fmt::format("{}", fmt::join(mark.values, ", "));
+    if (grid)
+      addName(figure.zName, zNames, shown);
+    else if (mark.right)
+      addName(figure.rightName, rightNames, shown);
+    else if (!onGrid)
+      addName(figure.yName, leftNames, shown);
     if (grid) {
       addName(figure.xName, xNames, mark.over[0]);
       addName(figure.yName, leftNames, mark.over[1]);
+    } else if (onGrid) {
+      // The grid's axes keep their names: what lies on it is in the same coordinates.
     } else if (mark.kind == MarkKind::histogram) {
       for (const std::string &value : mark.values)
         addName(figure.xName, xNames, value);
@@ -223,72 +238,63 @@ private:
     }
   }
 
-  std::string groupName(const PlotMark &mark, size_t row) const {
+  std::string groupName(const std::vector<const PlotColumn *> &by, size_t row) const {
     std::string key;
-    for (const std::string &name : mark.by) {
-      const PlotColumn &c = column(name);
-      key += (key.empty() ? "" : ", ") + (c.isText ? c.texts[row] : fmt::format("{:.6g}", c.numbers[row]));
-    }
+    for (const PlotColumn *c : by)
+      key += (key.empty() ? "" : ", ") + (c->isText ? c->texts[row] : cellOf(c->numbers[row], c->isF32));
     return key.empty() ? " " : key;
   }
 
-  void addRow(Series &s, const PlotMark &mark, const std::string &value, size_t row) {
-    if (s.groupIndex >= 0 && s.group.empty()) {
-      s.group = groupName(mark, row);
-      if (mark.by.size() == 1 && !column(mark.by[0]).isText)
-        s.groupAt = column(mark.by[0]).numbers[row];
-    }
-    const PlotColumn &v = column(value);
+  /// A mark's columns, looked up once.
+  struct Source {
+    const PlotColumn *value, *x, *y, *label; // x, y, label may be null
+  };
+
+  void addRow(Series &s, const Source &from, size_t row, size_t rowInGroup) {
     bool grid = s.isGrid();
-    double number = v.numbers[row];
-    size_t inGroup = rowInGroup[&mark][{value, s.groupIndex}]++;
-    double x = static_cast<double>(inGroup), y = number;
+    double number = from.value->numbers[row];
+    double x = static_cast<double>(rowInGroup), y = number;
     std::string text;
-    if (!mark.over.empty()) {
-      const PlotColumn &c = column(mark.over[0]);
-      s.xF32 = c.isF32;
-      if (c.isText)
-        text = c.texts[row];
-      else
-        x = c.numbers[row];
-    }
+    if (from.x && from.x->isText)
+      text = from.x->texts[row].empty() ? " " : from.x->texts[row];
+    else if (from.x)
+      x = from.x->numbers[row];
+    s.xF32 = from.x && from.x->isF32;
+    s.yF32 = from.value->isF32;
     bool ok;
     if (grid) {
-      y = column(mark.over[1]).numbers[row];
-      s.yF32 = column(mark.over[1]).isF32;
-      s.zF32 = v.isF32;
+      y = from.y->numbers[row];
+      s.yF32 = from.y->isF32;
+      s.zF32 = from.value->isF32;
       ok = drawable(x, spec.logX) && drawable(y, spec.logY);
-      if (!drawable(number, false)) { // a hole in the grid
+      if (ok && !drawable(number, false)) { // a hole in the grid
         number = std::numeric_limits<double>::quiet_NaN();
         ++skipped;
       }
     } else if (s.kind == MarkKind::histogram) {
-      s.xF32 = v.isF32;
       x = number;
       y = 0;
       ok = drawable(x, spec.logX);
     } else {
-      s.yF32 = v.isF32;
       // Bars stand on categories: a logarithmic x axis does not concern them.
       ok = drawable(y, spec.logY) && drawable(x, spec.logX && s.kind != MarkKind::bars);
     }
     if (!ok) {
       ++skipped;
-      pendingGap.insert(&s - figure.series.data());
+      s.pendingGap = s.size() > 0;
       return;
     }
     s.x.push_back(x);
     s.y.push_back(y);
     if (grid)
       s.z.push_back(number);
-    s.xTexts.push_back(text);
-    s.gap.push_back(pendingGap.erase(&s - figure.series.data()) != 0 && s.x.size() > 1);
-    if (!mark.label.empty()) {
-      const PlotColumn &label = column(mark.label);
-      if (label.isText)
-        s.labelTexts.push_back(label.texts[row]);
-      else
-        s.labelNumbers.push_back(label.numbers[row]);
+    s.xTexts.push_back(std::move(text));
+    s.gap.push_back(std::exchange(s.pendingGap, false));
+    if (from.label && from.label->isText)
+      s.labelTexts.push_back(from.label->texts[row]);
+    else if (from.label) {
+      s.labelNumbers.push_back(from.label->numbers[row]);
+      s.labelF32 = from.label->isF32;
     }
   }
 
@@ -460,17 +466,16 @@ private:
   const PlotNote &note;
   std::map<std::string, const PlotColumn *> byName;
   std::map<std::string, int> groupIndex, variants;
-  std::map<const PlotMark *, std::map<std::pair<std::string, int>, size_t>> rowInGroup;
-  std::set<std::ptrdiff_t> pendingGap;
   std::set<std::string> byNames, labelNames, leftNames, rightNames, zNames, xNames;
-  bool categorical = false, numericOnly = true;
+  bool categorical = false, numericOnly = true, onGrid = false;
   size_t skipped = 0;
 };
 
 // --- The data file
 
+/// Where gnuplot finds the numbers, counted from one; 0: not there.
 struct Columns {
-  size_t x = 2, y = 3, z = 0, label = 0, position = 0; // as gnuplot counts, 0: not there
+  size_t x = 1, y = 2, z = 0, label = 0;
 };
 
 std::string seriesName(const Figure &figure, const Series &s) {
@@ -479,28 +484,32 @@ std::string seriesName(const Figure &figure, const Series &s) {
   return figure.valueNames > 1 ? s.value + ", " + s.group : s.group;
 }
 
-std::string cellOf(double value, bool f32) { return f32 ? shortest(static_cast<float>(value)) : shortest(value); }
-
 /// A block per series, two blank lines between, as gnuplot's `index` wants; one blank line breaks a curve or ends a
-/// scan line. Other programs' readers skip blank lines.
+/// scan line. Other programs' readers skip blank lines. Numbers come first, then words: gnuplot 5.4 loses count of the
+/// columns after a quoted cell with quotes in it.
 Columns writeData(OutDir &out, const Figure &figure) {
   Columns columns;
-  size_t last = 3;
+  size_t last = 2;
+  bool categorical = !figure.categories.empty(), labelNumbers = false, labelTexts = false;
+  for (const Series &s : figure.series) {
+    labelNumbers |= !s.labelNumbers.empty();
+    labelTexts |= !s.labelTexts.empty();
+  }
   AtomicFile file = out.create(figure.spec.title, ".plot.csv");
-  auto name = [](const std::string &name, const char *otherwise) { return csvCell(name.empty() ? otherwise : name); };
-  std::string text = fmt::format("series,{},{}", name(figure.xName, "x"), name(figure.yName, "y"));
+  std::string text = (categorical ? "position" : csvCell(figure.xName)) + "," + csvCell(figure.yName);
   if (figure.hasZ) {
     columns.z = ++last;
-    text += "," + name(figure.zName, "z");
+    text += "," + csvCell(figure.zName);
   }
-  if (figure.hasLabel) {
+  if (labelNumbers) {
     columns.label = ++last;
     text += "," + csvCell(figure.labelName);
   }
-  if (!figure.categories.empty()) {
-    columns.position = ++last;
-    text += ",position";
-  }
+  text += ",series";
+  if (categorical)
+    text += "," + csvCell(figure.xName);
+  if (labelTexts)
+    text += "," + csvCell(figure.labelName);
   text += '\n';
   bool first = true;
   for (const Series &s : figure.series) {
@@ -511,16 +520,16 @@ Columns writeData(OutDir &out, const Figure &figure) {
     for (size_t i = 0; i < s.size(); ++i) {
       if (s.gap[i] || (s.gridWidth && i && i % s.gridWidth == 0))
         text += '\n';
-      text += series + "," + (figure.categories.empty() ? cellOf(s.x[i], s.xF32) : csvCell(s.xTexts[i])) + "," +
-              cellOf(s.y[i], s.yF32);
-      if (columns.z)
+      text += (categorical ? shortest(s.position[i]) : cellOf(s.x[i], s.xF32)) + "," + cellOf(s.y[i], s.yF32);
+      if (figure.hasZ)
         text += "," + (s.z.empty() ? "" : cellOf(s.z[i], s.zF32));
-      if (columns.label)
-        text += "," + (!s.labelTexts.empty()     ? csvCell(s.labelTexts[i])
-                       : !s.labelNumbers.empty() ? shortest(s.labelNumbers[i])
-                                                 : "");
-      if (columns.position)
-        text += "," + shortest(s.position[i]);
+      if (labelNumbers)
+        text += "," + (s.labelNumbers.empty() ? "" : cellOf(s.labelNumbers[i], s.labelF32));
+      text += "," + series;
+      if (categorical)
+        text += "," + csvCell(s.xTexts[i]);
+      if (labelTexts)
+        text += "," + (s.labelTexts.empty() ? "" : csvCell(s.labelTexts[i]));
       text += '\n';
     }
     if (text.size() > 1 << 20) {
@@ -637,7 +646,23 @@ private:
       text += fmt::format("by_ = {}\n", literal(figure.byName, 60));
     for (size_t i = 0; i < figure.series.size(); ++i)
       text += fmt::format("s{} = {}\n", i, literal(seriesName(figure, figure.series[i]), 60));
+    for (size_t i = 0; i < figure.series.size(); ++i)
+      texts(i);
   }
+
+  /// The texts beside a series' points: an array, since gnuplot cannot read every text from a CSV file.
+  void texts(size_t i) {
+    const Series &s = figure.series[i];
+    if (s.labelTexts.empty())
+      return;
+    std::vector<std::string> shown;
+    for (size_t row = 0; row < s.size(); row += textStep(s))
+      shown.push_back(literal(s.labelTexts[row], 60));
+    text += fmt::format("array t{}[{}] = [{}]\n", i, shown.size(), fmt::join(shown, ", "));
+  }
+
+  /// More than 40 texts cannot be read: every how many rows one is shown.
+  static size_t textStep(const Series &s) { return (s.size() + 39) / 40; }
 
   void style() {
     text += "set encoding utf8\n"
@@ -671,7 +696,12 @@ private:
       text += "unset key\n";
     if (std::any_of(figure.series.begin(), figure.series.end(), [](auto &s) { return s.kind == MarkKind::bars; }) &&
         !spec.logY)
-      text += "set yrange [*<0:*]\n"; // bars start at zero, or their lengths lie
+      text += "set yrange [*<0:*]\nset y2range [*<0:*]\n"; // bars start at zero, or their lengths lie
+    if (spec.logY &&
+        std::any_of(figure.series.begin(), figure.series.end(), [](auto &s) { return s.kind == MarkKind::histogram; }))
+      text += "set yrange [0.5:*]\n"; // a logarithmic axis has no zero: empty bins end on its floor
+    if (std::any_of(figure.series.begin(), figure.series.end(), [](auto &s) { return !s.labelTexts.empty(); }))
+      text += "set offsets graph 0.07, graph 0.07, graph 0.07, graph 0.01\n"; // room for the texts
   }
 
   void categories() {
@@ -711,8 +741,12 @@ private:
     const Series &s = figure.series[i];
     if (colourByGroup && s.groupIndex >= 0)
       return false;
-    return s.groupIndex < 0 || figure.groups <= mostListedGroups || static_cast<size_t>(s.groupIndex) < 24;
+    return s.groupIndex < 0 || figure.groups <= mostListedGroups ||
+           static_cast<size_t>(s.groupIndex) % legendStep() == 0;
   }
+
+  /// Of very many groups every so manieth is listed.
+  size_t legendStep() const { return (figure.groups + 23) / 24; }
 
   void key() {
     size_t entries = 0, longest = 0;
@@ -742,7 +776,8 @@ private:
       text += " font ',9'";
     text += " noenhanced";
     if (titled)
-      text += " title by_ left";
+      text += legendStep() > 1 ? fmt::format(" title by_.' (every {}. of {})' left", legendStep(), figure.groups)
+                               : std::string(" title by_ left");
     text += '\n';
   }
 
@@ -822,13 +857,16 @@ private:
         return referenceColour;
       return groupColours[static_cast<size_t>(s.variant) % groupColours.size()];
     }
-    if (colourByGroup) {
-      auto [low, high] = colourRange();
-      return viridisAt((*s.groupAt - low) / (high - low));
-    }
     if (figure.groups > mostListedGroups)
       return viridisAt(static_cast<double>(s.groupIndex) / static_cast<double>(figure.groups - 1));
     return groupColours[static_cast<size_t>(s.groupIndex) % groupColours.size()];
+  }
+
+  /// Through the palette where the palette is the legend, so that the scale is drawn and hand changes reach both.
+  std::string colouring(const Series &s) const {
+    if (colourByGroup && s.groupIndex >= 0)
+      return fmt::format("lc palette cb {}", shortest(*s.groupAt));
+    return fmt::format("lc rgb '{}'", colour(s));
   }
 
   int dash(const Series &s) const {
@@ -880,20 +918,40 @@ private:
     for (size_t panel = 0; panel < panels; ++panel) {
       if (panels > 1)
         text += fmt::format("  set title s{} noenhanced\n", grids[panel]);
-      gridPanel(grids[panel]);
+      gridPanel(grids[panel], panel);
     }
     if (panels > 1)
       text += "  unset multiplot\n";
   }
 
-  void gridPanel(size_t i) {
+  void gridPanel(size_t i, size_t panel) {
     const Series &s = figure.series[i];
     std::string at = fmt::format("{}:{}:{}", columns.x, columns.y, columns.z);
     std::vector<std::string> elements;
     auto [low, high] = colourRange();
-    text += surface ? "  set view 58,35,1,1\n  set xyplane 0\n  set zlabel z_ rotate noenhanced\n"
-                      "  set pm3d depthorder border lc rgb '#606060' lw 0.3\n  set border 31 lw 1\n"
-                    : "  set view map\n  set border 15 lw 1\n  set tics out\n";
+    if (surface) {
+      text += "  set view 60,35,1.1,1.15\n  set xyplane 0\n  set zlabel z_ rotate noenhanced\n"
+              "  set pm3d depthorder border lc rgb '#606060' lw 0.3\n  set border 15 lw 1\n"
+              "  unset colorbox\n"; // the z axis says it
+    } else {
+      text += "  set view map\n  set border 15 lw 1\n  set tics out scale 0.5\n  unset grid\n";
+      // A map would leave room for a third axis: place it by hand.
+      auto [down, across] = layout();
+      size_t row = panel / across, column = panel % across;
+      bool legend = flats.size() > 1 && panels == 1;
+      double w = 1.0 / static_cast<double>(across), h = (panels == 1 ? 1.0 : 0.94) / static_cast<double>(down);
+      double left = (static_cast<double>(column) + (panels == 1 ? 0.09 : 0.15)) * w;
+      double top = (panels == 1 ? 1.0 : 0.94) - static_cast<double>(row) * h;
+      text += fmt::format("  set lmargin at screen {:.4f}; set rmargin at screen {:.4f}\n"
+                          "  set tmargin at screen {:.4f}; set bmargin at screen {:.4f}\n",
+                          left, left + (panels == 1 ? 0.73 : 0.62) * w, top - 0.09 * h,
+                          top - (legend        ? 0.82
+                                 : panels == 1 ? 0.89
+                                               : 0.84) *
+                                    h);
+      if (legend)
+        text += "  set key at screen 0.5,0.04 center horizontal samplen 2.5 noenhanced textcolor rgb '#333333'\n";
+    }
     text += "  set autoscale xfix; set autoscale yfix\n";
     if (!s.gridWidth) {
       elements.push_back(
@@ -930,8 +988,8 @@ private:
   /// A curve, cloud, bars or histogram. `depth`: a third coordinate where the figure is a map.
   void flat(size_t i, std::vector<std::string> &elements, const std::string &depth) {
     const Series &s = figure.series[i];
-    size_t x = columns.position ? columns.position : columns.x;
-    std::string at = fmt::format("{}:{}{}", x, columns.y, depth), lc = fmt::format("lc rgb '{}'", colour(s));
+    size_t x = columns.x;
+    std::string at = fmt::format("{}:{}{}", x, columns.y, depth), lc = colouring(s);
     // A picture of 900 pixels shows no more; the data file has them all.
     constexpr size_t mostRows = 20000;
     std::string every = s.size() > mostRows ? fmt::format(" every {}", (s.size() + mostRows - 1) / mostRows) : "";
@@ -969,7 +1027,6 @@ private:
       break;
     case MarkKind::histogram:
       if (depth.empty()) {
-        // A logarithmic axis has no zero: empty bins end below the lowest tic.
         std::string count = spec.logY ? fmt::format("{}:(${} > 0 ? ${} : 0.5)", x, columns.y, columns.y) : at;
         add(fmt::format("fillsteps {} fs transparent solid 0.35 noborder", lc), count, title);
         add(fmt::format("steps lw 1.5 {}", lc), count);
@@ -979,15 +1036,13 @@ private:
       break;
     }
     if (!s.labelTexts.empty()) {
-      constexpr size_t mostTexts = 40;
-      if (s.size() > mostTexts)
-        every = fmt::format(" every {}", (s.size() + mostTexts - 1) / mostTexts);
-      add("labels offset 0,0.7 font ',9' noenhanced",
-          fmt::format("{}:{}{}:(stringcolumn({}))", x, columns.y, depth, columns.label));
-      if (s.kind == MarkKind::line && s.size() > 1) {
-        every = s.size() > mostTexts ? every : "";
+      every.clear();
+      size_t step = textStep(s);
+      std::string shown = step == 1 ? fmt::format("t{}[int($0)+1]", i)
+                                    : fmt::format("int($0)%{0}==0 ? t{1}[int($0)/{0}+1] : ''", step, i);
+      add("labels offset 0,0.7 font ',9' noenhanced", fmt::format("{}:{}{}:({})", x, columns.y, depth, shown));
+      if (s.kind == MarkKind::line && s.size() > 1)
         add(fmt::format("points pt 7 ps 0.7 {}", lc));
-      }
     }
   }
 
