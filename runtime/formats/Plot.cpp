@@ -13,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <utility>
 
 namespace hw {
 
@@ -776,7 +777,8 @@ private:
       text += " font ',9'";
     text += " noenhanced";
     if (titled)
-      text += legendStep() > 1 ? fmt::format(" title by_.' (every {}. of {})' left", legendStep(), figure.groups)
+      text += legendStep() > 1 ? fmt::format(" title by_.' ({} of {} listed)' left",
+                                             (figure.groups + legendStep() - 1) / legendStep(), figure.groups)
                                : std::string(" title by_ left");
     text += '\n';
   }
