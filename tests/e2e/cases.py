@@ -1,0 +1,117 @@
+"""Bad input: what a person may get wrong or an attacker may send, and what hwc must say of it.
+
+Each case: (name, source, expected words). Every one must end with exit code 1 (no signal, no trace), and its message must match all
+regular expressions, one of which names the place. A case may bring files: {name: bytes}.
+"""
+import struct
+
+
+def npy(shape, body, descr="<f8", header=None):
+    text = header if header is not None else f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    text = text.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + body
+
+
+def idx(shape, body):
+    return bytes([0, 0, 8, len(shape)]) + b"".join(struct.pack(">I", n) for n in shape) + body
+
+
+def mnist(images=None, labels=None):
+    """MNIST's four files with 20 images each, one of them replaced by what the test says."""
+    good_images = idx((20, 4, 4), bytes(i % 256 for i in range(320)))
+    good_labels = idx((20,), bytes(i % 10 for i in range(20)))
+    return {"set/train-images-idx3-ubyte": images if images is not None else good_images,
+            "set/train-labels-idx1-ubyte": labels if labels is not None else good_labels,
+            "set/t10k-images-idx3-ubyte": good_images, "set/t10k-labels-idx1-ubyte": good_labels}
+
+
+# What every language test builds on. NET trains a little network; a case replaces a line of it or adds one.
+DATA = """data d { x = uniform(-1, 1, shape = [20, 3], seed = 1); y = normal(0, 1, shape = [20, 1], seed = 2) }
+"""
+NET = DATA + """fn small(x) = x |> linear(4) |> tanh |> linear(1)
+net = init(small, d.x, seed = 1)
+"""
+TRAIN = NET + """train net on d for 5 epochs {
+  loss = mse(net(x), y)
+  minimize loss with sgd(lr = 0.1)
+  record curve: loss
+}
+"""
+CLASSIFY = """data digits = mnist("set")
+fn classify(x) = flatten(x) |> linear(10)
+net = init(classify, digits.train.x, seed = 1)
+train net on digits.train batch 8 for 2 epochs { minimize cross_entropy(net(x), label) with sgd(lr = 0.1) }
+"""
+
+# (name, source, [regular expressions], files)
+LANGUAGE = [
+    ("unknown name", NET + "v = netz.weights\n", [r"model\.hw:4:5", r"netz", r"\bnet\b"]),
+    ("unknown function", DATA + "fn small(x) = x |> linaer(4)\nnet = init(small, d.x, seed = 1)\n", [r"model\.hw:2", r"linaer", r"\blinear\b"]),
+    ("unknown column", NET + "train net on d for 1 epochs { minimize mse(net(x), z) with sgd(lr = 0.1) }\n", [r"model\.hw:4", r"\bz\b"]),
+    ("unknown argument", NET + "train net on d for 1 epochs { minimize mse(net(x), y) with sgd(rate = 0.1) }\n", [r"model\.hw:4", r"\brate\b", r"\blr\b"]),
+    ("shape mismatch", DATA + "v = d.x @ d.x\n", [r"model\.hw:2", r"20", r"3"]),
+    ("shape mismatch in a sum", DATA + "v = d.x + ones([7])\n", [r"model\.hw:2", r"7", r"3"]),
+    ("shape mismatch in a loss", NET + "train net on d for 1 epochs { minimize mse(net(x), x) with sgd(lr = 0.1) }\n", [r"model\.hw:4"]),
+    ("objective that is not a scalar", NET + "train net on d for 1 epochs { minimize net(x) - y with sgd(lr = 0.1) }\n", [r"model\.hw", r"20, 1|scalar|\[20"]),
+    ("recursive function", "fn f(x) = f(x - 1)\nv = f(3)\nsave v\n", [r"model\.hw:[12]", r"recurs|itself"]),
+    ("mutually recursive functions", "fn f(x) = g(x)\nfn g(x) = f(x)\nv = f(3)\nsave v\n", [r"model\.hw:[123]", r"recurs|itself"]),
+    ("absurd size of a tensor", "v = ones([1000000, 1000000, 1000000])\nsave v\n", [r"model\.hw:1"]),
+    ("absurd size whose product wraps round", "v = ones([4294967296, 4294967296])\nsave v\n", [r"model\.hw:1"]),
+    ("absurd size of a layer", DATA + "fn f(x) = x |> linear(100000000) |> linear(100000000)\nnet = init(f, d.x, seed = 1)\nsave net\n", [r"(?i)model\.hw|memory|GiB|too (big|large|many)"]),
+    ("negative size", "v = ones([-3])\nsave v\n", [r"model\.hw:1", r"-3"]),
+    ("endless list", "v = [i for i in 1..1000000000000]\nsave v\n", [r"model\.hw:1"]),
+    ("deep brackets", "v = " + "(" * 100000 + "1" + ")" * 100000 + "\n", [r"model\.hw:1", r"deep|nest"]),
+    ("deep lists", "v = " + "[" * 100000 + "1" + "]" * 100000 + "\n", [r"model\.hw:1", r"deep|nest"]),
+    ("deep blocks", "if 1 == 1 {" * 50000 + "}" * 50000 + "\n", [r"model\.hw:1", r"deep|nest"]),
+    ("deep signs", "v = " + "-" * 200000 + "1\n", [r"model\.hw:1", r"deep|nest"]),
+    ("long chain of powers", "v = " + "^".join(["2"] * 100000) + "\n", [r"model\.hw:1"]),
+    ("deep calls", "".join(f"fn f{i}(x) = f{i + 1}(x)\n" for i in range(20000)) + "fn f20000(x) = x\nv = f0(1)\nsave v\n", [r"model\.hw", r"deep|nest"]),
+    ("exponential calls", "".join(f"fn f{i}(x) = f{i + 1}(x) + f{i + 1}(x + 1)\n" for i in range(60)) + "fn f60(x) = x\nv = f0(ones([2]))\nsave v\n", [r"model\.hw"]),
+    ("unclosed bracket", "v = (1 + 2\n", [r"model\.hw:1", r"\)|close"]),
+    ("unclosed block", "for i in 1..3 {\n  v = i\n", [r"model\.hw:1", r"\}|close"]),
+    ("unclosed string", "plot \"title { line a over b }\n", [r"model\.hw:1", r"string|quote"]),
+    ("several errors in one run", "v = nothing1\nfn f(x = 3\nw = 2 +\nu = )\n", [r"model\.hw:[12].*\n[\s\S]*model\.hw:[34]"]),
+    ("not text", b"\xff\xfe\x00\x01\x80" * 20, [r"model\.hw"]),
+    ("a number too big", "v = 1e999999\nsave v\n", [r"model\.hw:1"]),
+    ("if of a run-time value", DATA + "if sum(d.x) > 0 { v = 1 }\n", [r"model\.hw:2", r"where|static"]),
+    ("training a value", DATA + "v = 3\ntrain v on d for 1 epochs { minimize sum(x) with sgd(lr = 0.1) }\n", [r"model\.hw:3", r"net"]),
+    ("nothing to minimise", NET + "train net on d for 1 epochs { v = mse(net(x), y) }\n", [r"model\.hw:4", r"minimi[sz]e"]),
+    ("no flow from the loss", NET + "g = grad(mse(d.x, d.x), net)\nsave g\n", [r"model\.hw:4"]),
+    ("overlapping weights", NET + "train net on d for 1 epochs {\n minimize mse(net(x), y) with sgd(lr = 0.1)\n minimize sum(net(x)^2) with sgd(lr = 0.1)\n}\n", [r"model\.hw:[456]", r"net"]),
+    ("a column of no table", NET + "record t: a = 1\nplot \"p\" on t { line b over a }\n", [r"model\.hw:5", r"\bb\b"]),
+    ("a table that is not recorded", "plot \"p\" on nowhere { line b over a }\n", [r"model\.hw:1", r"nowhere"]),
+    ("assignment to a state that is none", "fn f(x) { s' = x; return x }\nv = f(1)\n", [r"model\.hw:1", r"state"]),
+    ("zero epochs' batch", NET + "train net on d batch 0 for 1 epochs { minimize mse(net(x), y) with sgd(lr = 0.1) }\n", [r"model\.hw:4", r"batch"]),
+    ("a batch larger than the data", NET + "train net on d batch 21 for 1 epochs { minimize mse(net(x), y) with sgd(lr = 0.1) }\n", [r"model\.hw:4", r"21", r"20"]),
+    ("columns of different lengths", "data d { x = ones([3, 1]); y = ones([4, 1]) }\n", [r"model\.hw:1", r"3", r"4"]),
+]
+
+TABLES = [
+    ("CSV that is not there", 'data d = csv("nowhere.csv")\nsave v = d.a\n', [r"nowhere\.csv"], {}),
+    ("ragged CSV", 'data d = csv("t.csv")\nsave v = d.a\n', [r"t\.csv", r"line 3"], {"t.csv": b"a,b\n1,2\n3\n4,5\n"}),
+    ("CSV with words", 'data d = csv("t.csv")\nsave v = d.a\n', [r"t\.csv", r"line 3", r"two"], {"t.csv": b"a,b\n1,2\n3,two\n"}),
+    ("CSV with an empty cell", 'data d = csv("t.csv")\nsave v = d.a\n', [r"t\.csv", r"line 2"], {"t.csv": b"a,b\n1,\n"}),
+    ("CSV with nan", 'data d = csv("t.csv")\nsave v = d.a\n', [r"t\.csv", r"line 2"], {"t.csv": b"a,b\n1,nan\n"}),
+    ("empty CSV", 'data d = csv("t.csv")\nsave v = d.a\n', [r"t\.csv", r"empty"], {"t.csv": b""}),
+    ("CSV column that is not there", 'data d = csv("t.csv")\nsave v = d.c\n', [r"model\.hw:2", r"\bc\b"], {"t.csv": b"a,b\n1,2\n"}),
+    ("a folder as CSV", 'data d = csv("set")\nsave v = d.a\n', [r"set"], {"set/x": b""}),
+    (".npy that is not there", 'v = npy("nowhere.npy")\nsave w = v\n', [r"nowhere\.npy"], {}),
+    ("truncated .npy", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(4, 2)", b"\0" * 63)}),
+    (".npy cut in its header", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(4, 2)", b"")[:40]}),
+    (".npy with a lying shape", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(4000000000, 4000000000)", b"\0" * 64)}),
+    (".npy with a negative shape", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(-4, 2)", b"\0" * 64)}),
+    (".npy with Python objects", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", r"object"], {"t.npy": npy("(1,)", b"\0" * 8, "|O")}),
+    (".npy without its magic", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": b"not numpy at all, but long enough to be read"}),
+    ("MNIST that is not there", CLASSIFY, [r"set", r"train-images-idx3-ubyte|folder"], {}),
+    ("truncated IDX", CLASSIFY, [r"train-images-idx3-ubyte"], mnist(images=idx((20, 4, 4), b"\0" * 319))),
+    ("IDX with a lying header", CLASSIFY, [r"train-images-idx3-ubyte"], mnist(images=idx((4000000000, 60000, 60000), b"\0" * 320))),
+    ("IDX of another count", CLASSIFY, [r"train-labels-idx1-ubyte", r"19"], mnist(labels=idx((19,), b"\0" * 19))),
+    ("IDX cut in its header", CLASSIFY, [r"train-images-idx3-ubyte"], mnist(images=b"\0\0\x08\x03\0\0")),
+    ("damaged gzip", CLASSIFY, [r"train-images-idx3-ubyte"],
+     {**{k: v for k, v in mnist().items() if "train-images" not in k}, "set/train-images-idx3-ubyte.gz": b"\x1f\x8b\x08\0\0\0\0\0\0\3garbage"}),
+    ("labels out of range", CLASSIFY, [r"train-labels-idx1-ubyte|label", r"10|200"], mnist(labels=idx((20,), bytes([200] * 20)))),
+    ("weights that are not there", NET.replace("seed = 1)\n", 'seed = 1)\n', 1).replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "no.safetensors")') + "save net\n",
+     [r"no\.safetensors"], {}),
+    ("weights with a lying header", NET.replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "w.safetensors")') + "save net\n",
+     [r"w\.safetensors"], {"w.safetensors": struct.pack("<Q", 1 << 60) + b"{}"}),
+]

@@ -1,0 +1,623 @@
+#!/usr/bin/env python3
+"""The command line from end to end, with Python's standard library alone.
+
+    tests/e2e/run.py [--build DIR] [--keep] [WORD...]     only tests whose name holds one of the words
+"""
+import argparse
+import filecmp
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import cases
+
+HWC = None
+TESTS = []
+NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback")
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def test(function):
+    TESTS.append((function.__doc__.strip().rstrip("."), function))
+    return function
+
+
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def write(where, files):
+    for name, body in files.items():
+        path = os.path.join(where, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(body.encode() if isinstance(body, str) else body)
+
+
+class Result:
+    def __init__(self, code, out, err, seconds):
+        self.code, self.raw, self.err, self.seconds = code, out, err.decode(errors="replace"), seconds
+        self.out = out.decode(errors="replace")
+
+    def __str__(self):
+        return f"exit {self.code}; stdout: {self.out[-600:]!r}; stderr: {self.err[-1200:]!r}"
+
+
+def run(where, *command, program=None, seconds=120, env=None):
+    start = time.time()
+    try:
+        done = subprocess.run([program or HWC, *command], cwd=where, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=env)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command)[:200]} did not end within {seconds} s")
+    result = Result(done.returncode, done.stdout, done.stderr, time.time() - start)
+    check(not NEVER.search(result.err), f"an internal failure shows: {result}")
+    return result
+
+
+def good(where, *command, **more):
+    result = run(where, *command, **more)
+    check(result.code == 0, f"{' '.join(command)[:200]}: {result}")
+    return result
+
+
+def bad(where, *command, words=(), code=(1,), **more):
+    result = run(where, *command, **more)
+    check(result.code in code, f"expected exit code {' or '.join(map(str, code))}: {result}")
+    for word in words:
+        check(re.search(word, result.err), f"the message lacks /{word}/: {result}")
+    return result
+
+
+def files_of(folder):
+    return sorted(os.path.relpath(os.path.join(base, f), folder) for base, _, names in os.walk(folder) for f in names)
+
+
+def csv_rows(path):
+    import csv
+    with open(path, newline="") as f:
+        return list(csv.reader(f))
+
+
+def without_clocks(path):
+    rows = csv_rows(path)
+    drop = {i for i, name in enumerate(rows[0]) if name == "seconds"}
+    return [[cell for i, cell in enumerate(row) if i not in drop] for row in rows]
+
+
+def same_results(a, b):
+    """Byte for byte, but for run.json and the clock `seconds` in tables."""
+    check(files_of(a) == files_of(b), f"different files: {files_of(a)} and {files_of(b)}")
+    check(len(files_of(a)) > 1, f"nothing to compare in {a}: {files_of(a)}")
+    for name in files_of(a):
+        if name == "run.json":
+            continue
+        one, two = os.path.join(a, name), os.path.join(b, name)
+        if filecmp.cmp(one, two, shallow=False):
+            continue
+        check(name.endswith(".csv") and without_clocks(one) == without_clocks(two), f"{name} differs")
+
+
+def safetensors(path):
+    with open(path, "rb") as f:
+        length, = struct.unpack("<Q", f.read(8))
+        header, body = json.loads(f.read(length)), f.read()
+    header.pop("__metadata__", None)
+    kinds = {"F32": "f", "F64": "d"}
+    return {n: struct.unpack("<%d%s" % ((e["data_offsets"][1] - e["data_offsets"][0]) // struct.calcsize(kinds[e["dtype"]]), kinds[e["dtype"]]),
+                             body[e["data_offsets"][0]:e["data_offsets"][1]]) for n, e in header.items()}
+
+
+FIT = cases.TRAIN + 'save net\nplot "loss" on curve { line loss over epoch; log y }\n'
+MINI = FIT.replace("train net on d for", "train net on d batch 6 for")
+
+# ---------------------------------------------------------------- bad input, by table
+for _name, _source, _words, *_files in cases.LANGUAGE + cases.TABLES:
+    def _case(where, source=_source, words=_words, files=(_files or [{}])[0]):
+        write(where, {"model.hw": source, **files})
+        bad(where, "run", "model.hw", "--out", "out", words=words, seconds=60)
+    TESTS.append((f"bad input: {_name}", _case))
+
+
+@test
+def model_file_missing(where):
+    """bad input: a model file that is not there"""
+    for command in ("run", "check", "build", "emit", "fmt", "bench", "gradcheck"):
+        extra = {"build": ["-o", "fit"], "emit": ["--stage", "ast"]}.get(command, [])
+        bad(where, command, "nowhere.hw", *extra, words=[r"nowhere\.hw"], code=(1, 2, 105, 106))
+
+
+@test
+def unknown_flag(where):
+    """bad input: an unknown flag, command or stage"""
+    write(where, {"model.hw": FIT})
+    for command in (["run", "model.hw", "--nonsense"], ["nonsense", "model.hw"], ["emit", "model.hw", "--stage", "nonsense"], ["run"]):
+        result = run(where, *command)
+        check(0 < result.code < 128, f"{command}: {result}")
+        check("nonsense" in result.err or command == ["run"], f"{command}: the message does not name it: {result}")
+
+
+@test
+def unknown_set(where):
+    """bad input: an unknown or malformed --set, and the settings are listed"""
+    write(where, {"model.hw": "rate, width = 0.1, 4\n" + FIT.replace("lr = 0.1", "lr = rate").replace("linear(4)", "linear(width)")})
+    bad(where, "run", "model.hw", "--out", "o1", "--set", "rte=0.2", words=["rte", r"\brate\b", r"\bwidth\b"])
+    for text in ("rate", "rate=", "rate=abc", "=3"):
+        result = run(where, "run", "model.hw", "--out", "o2", "--set", text)
+        check(0 < result.code < 128, f"--set {text}: {result}")
+    bad(where, "run", "model.hw", "--out", "o3", "--set", "width=-1")
+    bad(where, "run", "model.hw", "--out", "o4", "--set", "width=2.5")
+
+
+@test
+def unwritable_out(where):
+    """bad input: an --out that cannot be written"""
+    write(where, {"model.hw": FIT, "file": "x"})
+    bad(where, "run", "model.hw", "--out", "file", words=["file"])
+    bad(where, "run", "model.hw", "--out", "file/below", words=["file"])
+    bad(where, "run", "model.hw", "--out", "/proc/hwc", words=["/proc/hwc"])
+    check(open(os.path.join(where, "file")).read() == "x", "the file in the way was changed")
+
+
+@test
+def out_force(where):
+    """--out: existing results are refused without --force, and replaced with it"""
+    write(where, {"model.hw": FIT})
+    good(where, "run", "model.hw", "--out", "out")
+    before = os.stat(f"{where}/out/curve.csv").st_mtime_ns
+    bad(where, "run", "model.hw", "--out", "out", words=["--force", "out"])
+    check(os.stat(f"{where}/out/curve.csv").st_mtime_ns == before, "refused, yet the results were touched")
+    good(where, "run", "model.hw", "--out", "out", "--force")
+    good(where, "run", "model.hw")
+    check("curve.csv" in files_of(f"{where}/out/model"), "the default is not out/<stem>/")
+
+
+@test
+def hostile_titles(where):
+    """bad input: hostile plot titles neither run a command nor write outside --out"""
+    titles = ["../../evil", "`touch pwned1`", "$(touch pwned2)", "'; system('touch pwned3'); '", "\\\"; !touch pwned4 #", "/etc/evil",
+              "a\\nsystem 'touch pwned5'", "..", ".hidden", "-o evil", "x" * 3000, "@{touch}".replace("{", "\\{").replace("}", "\\}"), ""]
+    write(where, {"work/model.hw": cases.TRAIN + "".join(f'plot "{t}" on curve {{ line loss over epoch }}\n' for t in titles)})
+    before = files_of(where)
+    result = run(f"{where}/work", "run", "model.hw", "--out", "out")
+    check(result.code in (0, 1), str(result))
+    outside = [f for f in files_of(where) if not f.startswith("work/out/") and f not in before]
+    check(not outside, f"written outside --out: {outside}")
+    check(not any("pwned" in f and "touch" not in f for f in files_of(where)), "a command of the title's choosing ran")
+    if result.code == 0:
+        check(len([f for f in files_of(f"{where}/work/out") if f.endswith(".gp")]) == len(titles), f"not a script a title: {files_of(where)}")
+
+
+@test
+def hostile_names(where):
+    """bad input: hostile words as loop values and labels do not leave --out either"""
+    write(where, {"work/model.hw": cases.DATA + """for name in ["../../up", "a'b`touch pwned`", "x\\"y"] {
+  record t: name = name, a = 1
+  record t: name = name, a = 2
+  v = ones([2])
+  save v
+}
+plot "figure" on t per name { line a by name }
+"""})
+    run(f"{where}/work", "run", "model.hw", "--out", "out")
+    outside = [f for f in files_of(where) if not f.startswith("work/out/") and f != "work/model.hw"]
+    check(not outside, f"written outside --out: {outside}")
+    check(not any(f.endswith("pwned") for f in files_of(where)), "a command ran")
+
+
+@test
+def becomes_nan(where):
+    """a loss that becomes NaN: says at which epoch, which operation and line made it; the epoch's first weights are kept"""
+    write(where, {"model.hw": cases.NET + """train net on d for 40 epochs {
+  out = net(x)
+  shifted = log(out - 1000 * (epoch - 4))
+  loss = mse(shifted, y)
+  minimize loss with sgd(lr = 1e-6)
+  record curve: loss
+}
+""".replace("out - 1000 * (epoch - 4)", "10 - 4 * epoch + 0 * out")})
+    result = bad(where, "run", "model.hw", "--out", "out", words=[r"(?i)nan|not a number", r"epoch 3", r"model\.hw:6", r"log"])
+    kept = [f for f in files_of(f"{where}/out") if f.endswith(".safetensors")]
+    check(kept, f"no weights were kept: {files_of(where)}; {result}")
+    check(all(x == x and abs(x) < 1e30 for w in safetensors(f"{where}/out/{kept[0]}").values() for x in w), "the kept weights are not finite")
+    check(kept[0].rsplit("/")[-1] in result.err or "out" in result.err, "the message does not say where the weights are")
+
+
+@test
+def diverges(where):
+    """a training that diverges stops with the epoch and keeps finite weights"""
+    write(where, {"model.hw": FIT.replace("lr = 0.1", "lr = 1e12").replace("5 epochs", "60 epochs")})
+    bad(where, "run", "model.hw", "--out", "out", words=[r"epoch \d+", r"model\.hw:\d+"])
+    kept = [f for f in files_of(f"{where}/out") if f.endswith(".safetensors")]
+    check(kept, f"no weights were kept: {files_of(where)}")
+    check(all(x == x for w in safetensors(f"{where}/out/{kept[0]}").values() for x in w), "the kept weights are NaN")
+
+
+# ---------------------------------------------------------------- what a run leaves
+@test
+def leaves(where):
+    """a run leaves its table, weights, figure, script and run.json"""
+    write(where, {"model.hw": FIT})
+    good(where, "run", "model.hw", "--out", "out")
+    names = files_of(f"{where}/out")
+    for name in ("curve.csv", "net.safetensors", "loss.svg", "loss.png", "loss.gp", "loss.plot.csv", "run.json"):
+        check(name in names, f"no {name}: {names}")
+    rows = csv_rows(f"{where}/out/curve.csv")
+    check("epoch" in rows[0] and "loss" in rows[0] and len(rows) == 6, f"curve.csv: {rows[:2]}, {len(rows)} rows")
+    losses = [float(row[rows[0].index("loss")]) for row in rows[1:]]
+    check(losses[-1] < losses[0], f"the loss does not fall: {losses}")
+    weights = safetensors(f"{where}/out/net.safetensors")
+    check({n: len(v) for n, v in weights.items()} == {"linear1.weight": 12, "linear1.bias": 4, "linear2.weight": 4, "linear2.bias": 1},
+          f"parameters: { {n: len(v) for n, v in weights.items()} }")
+    about = json.load(open(f"{where}/out/run.json"))
+    check(isinstance(about, dict) and about, "run.json is not an object")
+    check(open(f"{where}/out/loss.png", "rb").read(8) == b"\x89PNG\r\n\x1a\n", "loss.png is not a PNG")
+    check("<svg" in open(f"{where}/out/loss.svg").read(), "loss.svg is not an SVG")
+
+
+@test
+def deterministic(where):
+    """two runs of one program leave the same bytes"""
+    write(where, {"model.hw": MINI})
+    for out in ("a", "b"):
+        good(where, "run", "model.hw", "--out", out, "--threads", "2")
+    same_results(f"{where}/a", f"{where}/b")
+
+
+@test
+def executable(where):
+    """an executable leaves the bytes of `hwc run`, and needs neither hwc nor LLVM"""
+    write(where, {"model.hw": MINI})
+    good(where, "run", "model.hw", "--out", "jit", "--threads", "2")
+    good(where, "build", "model.hw", "-o", "fit")
+    needs = subprocess.run(["ldd", f"{where}/fit"], capture_output=True, text=True).stdout
+    check("LLVM" not in needs and "MLIR" not in needs, f"it needs {needs}")
+    os.makedirs(f"{where}/elsewhere")
+    os.rename(f"{where}/fit", f"{where}/elsewhere/fit")
+    good(f"{where}/elsewhere", "--out", "../exe", "--threads", "2", program="./fit")
+    same_results(f"{where}/jit", f"{where}/exe")
+    for flags in (["--help"], ["--version"]):
+        check(good(where, *flags, program=f"{where}/elsewhere/fit").out.strip(), f"{flags} prints nothing")
+    bad(where, "--out", "exe", program=f"{where}/elsewhere/fit", words=["--force"])
+
+
+@test
+def executable_settings(where):
+    """an executable takes --set for a rate, and says how to rebuild for a shape"""
+    source = "rate, width = 0.1, 4\n" + FIT.replace("lr = 0.1", "lr = rate").replace("linear(4)", "linear(width)")
+    write(where, {"model.hw": source})
+    good(where, "build", "model.hw", "-o", "fit")
+    good(where, "--set", "rate=0.02", "--out", "exe", program=f"{where}/fit")
+    good(where, "run", "model.hw", "--set", "rate=0.02", "--out", "jit")
+    good(where, "run", "model.hw", "--out", "plain")
+    same_results(f"{where}/exe", f"{where}/jit")
+    check(csv_rows(f"{where}/jit/curve.csv") != csv_rows(f"{where}/plain/curve.csv"), "--set changes nothing")
+    bad(where, "--set", "width=8", "--out", "w", program=f"{where}/fit", words=["width", "hwc build"])
+    bad(where, "--set", "rte=1", "--out", "w", program=f"{where}/fit", words=["rte", r"\brate\b"])
+    good(where, "run", "model.hw", "--set", "width=8", "--out", "wide")
+    check(len(safetensors(f"{where}/wide/net.safetensors")["linear1.weight"]) == 24, "--set width=8 did not change the shape")
+
+
+@test
+def bundle(where):
+    """`hwc build --bundle` copies what the program needs to run elsewhere"""
+    write(where, {"model.hw": FIT})
+    good(where, "build", "model.hw", "--bundle", "bundle", "-o", "fit")
+    check(files_of(f"{where}/bundle"), "the bundle is empty")
+    programs = [f for f in files_of(f"{where}/bundle") if os.access(f"{where}/bundle/{f}", os.X_OK) and not ".so" in f]
+    check(programs, f"no program in the bundle: {files_of(where + '/bundle')}")
+    shutil.move(f"{where}/bundle", f"{where}/moved")
+    good(where, "--out", "out", program=f"{where}/moved/{programs[0]}", env={"PATH": "/usr/bin:/bin"})
+    check("curve.csv" in files_of(f"{where}/out"), "the bundled program left no table")
+
+
+@test
+def quick(where):
+    """--quick takes the sizes that the file states, for run and for build"""
+    source = "epochs = 50\nquick epochs = 3\n" + FIT.replace("for 5 epochs", "for epochs epochs")
+    write(where, {"model.hw": source})
+    good(where, "run", "model.hw", "--quick", "--out", "quick")
+    good(where, "run", "model.hw", "--out", "full")
+    good(where, "build", "model.hw", "--quick", "-o", "fit")
+    good(where, "--out", "exe", program=f"{where}/fit")
+    rows = [len(csv_rows(f"{where}/{out}/curve.csv")) for out in ("quick", "full", "exe")]
+    check(rows == [4, 51, 4], f"rows: {rows}")
+
+
+@test
+def widths_agree(where):
+    """one and two threads agree to rounding"""
+    write(where, {"model.hw": FIT})
+    for n in ("1", "2"):
+        good(where, "run", "model.hw", "--threads", n, "--out", n)
+    a, b = safetensors(f"{where}/1/net.safetensors"), safetensors(f"{where}/2/net.safetensors")
+    check(all(abs(x - y) <= 1e-4 * max(abs(x), 1) for n in a for x, y in zip(a[n], b[n])), "more than rounding differs")
+    for text in ("0", "-1", "x", "1000000"):
+        result = run(where, "run", "model.hw", "--threads", text, "--out", "t" + text)
+        check(0 < result.code < 128, f"--threads {text}: {result}")
+
+
+@test
+def plain_progress(where):
+    """without a terminal progress is plain lines"""
+    write(where, {"model.hw": FIT.replace("5 epochs", "3000 epochs")})
+    result = good(where, "run", "model.hw", "--out", "out")
+    text = result.out + result.err
+    check("\r" not in text and "\x1b" not in text, f"control characters: {result}")
+    check(re.search(r"loss", text), f"no loss shown: {result}")
+
+
+@test
+def terminal_progress(where):
+    """on a terminal a progress bar is redrawn, with loss, speed and time left"""
+    write(where, {"model.hw": FIT.replace("5 epochs", "200000 epochs")})
+    main, side = pty.openpty()
+    process = subprocess.Popen([HWC, "run", "model.hw", "--out", "out"], cwd=where, stdin=side, stdout=side, stderr=side,
+                               start_new_session=True, env=dict(os.environ, TERM="xterm"))
+    os.close(side)
+    text, end = b"", time.time() + 60
+    while time.time() < end and process.poll() is None and text.count(b"\r") < 20:
+        if select.select([main], [], [], 0.2)[0]:
+            try:
+                text += os.read(main, 65536)
+            except OSError:
+                break
+    process.send_signal(signal.SIGINT)
+    try:
+        deadline = time.time() + 30
+        while process.poll() is None and time.time() < deadline:
+            if select.select([main], [], [], 0.2)[0]:
+                try:
+                    os.read(main, 65536)
+                except OSError:
+                    break
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise Failed("it did not end after Ctrl-C")
+    finally:
+        os.close(main)
+    shown = text.decode(errors="replace")
+    check("\r" in shown.replace("\r\n", ""), f"nothing is redrawn: {shown[-400:]!r}")
+    check("loss" in shown and re.search(r"/s|left|ETA", shown), f"no loss, speed or time left: {shown[-400:]!r}")
+
+
+@test
+def interrupted(where):
+    """Ctrl-C stops cleanly with the weights saved, in `hwc run` and in an executable"""
+    write(where, {"model.hw": FIT.replace("5 epochs", "50000000 epochs").replace("  record curve: loss\n", "  every 1000 epochs { record curve: loss = mean(loss) }\n")})
+    good(where, "build", "model.hw", "-o", "fit")
+    for out, command in (("jit", [HWC, "run", "model.hw", "--out", "jit"]), ("exe", [f"{where}/fit", "--out", "exe"])):
+        process = subprocess.Popen(command, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        end = time.time() + 40
+        while time.time() < end and process.poll() is None and not os.path.exists(f"{where}/{out}/curve.csv"):
+            time.sleep(0.1)
+        time.sleep(1)
+        check(process.poll() is None, f"it ended by itself: {process.poll()}")
+        process.send_signal(signal.SIGINT)
+        try:
+            text = b"".join(process.communicate(timeout=30)).decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed("it did not end within 30 s of Ctrl-C")
+        check(process.returncode not in (0, -2, -6, -9, -11) and not NEVER.search(text), f"exit {process.returncode}: {text[-600:]}")
+        kept = [f for f in files_of(f"{where}/{out}") if f.endswith(".safetensors")]
+        check(kept, f"no weights: {files_of(where)}; {text[-600:]}")
+        check(all(x == x for w in safetensors(f"{where}/{out}/{kept[0]}").values() for x in w), "the weights are not finite")
+
+
+# ---------------------------------------------------------------- the commands
+@test
+def help_everywhere(where):
+    """--help on every command, and --version"""
+    check("run" in good(where, "--help").out, "--help does not name `run`")
+    check(re.search(r"\d+\.\d+", good(where, "--version").out), "--version has no number")
+    for command in ("check", "build", "run", "emit", "bench", "gradcheck", "fmt", "completion"):
+        result = good(where, command, "--help")
+        check(len(result.out) > 100, f"{command} --help says too little: {result}")
+
+
+@test
+def check_table(where):
+    """`hwc check` prints layers, parameter counts and memory, and trains nothing"""
+    write(where, {"model.hw": FIT})
+    result = good(where, "check", "model.hw")
+    for word in (r"linear1", r"\b21\b", r"(?i)\d\s*(bytes|B|KiB|KB|MiB)\b"):
+        check(re.search(word, result.out), f"/{word}/ is not in: {result}")
+    check(files_of(where) == ["model.hw"], f"it left {files_of(where)}")
+
+
+@test
+def check_a1(where):
+    """`hwc check` on A1 prints 5641, 5641 and 5639 parameters"""
+    model = f"{ROOT}/examples/a1_fit_functions.hw"
+    text = good(where, "check", model).out.replace(",", "")
+    check(len(re.findall(r"\b5641\b", text)) >= 2 and re.search(r"\b5639\b", text), text[-1500:])
+
+
+@test
+def emit_stages(where):
+    """`hwc emit` works at every stage"""
+    write(where, {"model.hw": FIT})
+    signs = {"ast": rb"small", "hw": rb"hw\.", "derivatives": rb"hw\.", "kernels": rb"func|scf|vector|memref", "llvm": rb"define ",
+             "asm": rb"\.text|\.globl", "obj": rb"^\x7fELF", "plan": rb'"body"', "dot": rb"digraph"}
+    for stage, sign in signs.items():
+        result = good(where, "emit", "model.hw", "--stage", stage)
+        check(re.search(sign, result.raw), f"--stage {stage}: {result.out[:400]!r}")
+        if stage == "plan":
+            plan = json.loads(result.raw)
+            check(plan.get("version") == 1 and plan.get("body"), "the plan has no version or body")
+        if stage == "derivatives":
+            check(b"hw.grad" not in result.raw, "a derivative is left unexpanded")
+
+
+@test
+def emit_repeats(where):
+    """`hwc emit --stage obj` is the same twice"""
+    write(where, {"model.hw": MINI})
+    one, two = (good(where, "emit", "model.hw", "--stage", "obj").raw for _ in range(2))
+    check(one == two and one, "the objects differ")
+
+
+@test
+def bench_runs(where):
+    """`hwc bench` prints Google Benchmark's JSON and takes its flags"""
+    write(where, {"model.hw": FIT})
+    result = good(where, "bench", "model.hw", "--benchmark_format=json", "--benchmark_min_time=0.01")
+    rows = json.loads(result.out)["benchmarks"]
+    names = [row["name"] for row in rows]
+    check(any("step" in n for n in names), f"no step among {names}")
+    for word in ("forward", "grad", "hvp", "step"):
+        check(any(word in n for n in names), f"no {word} among {names}")
+    check(all(row["real_time"] > 0 for row in rows), "a time is not positive")
+    check(any("GFLOP" in key or "flops" in key.lower() for row in rows for key in row), f"no flops: {rows[0]}")
+    few = json.loads(good(where, "bench", "model.hw", "--benchmark_filter=step", "--benchmark_format=json", "--benchmark_min_time=0.01").out)["benchmarks"]
+    check(few and all("step" in row["name"] for row in few), "--benchmark_filter does not filter")
+
+
+@test
+def gradcheck(where):
+    """`hwc gradcheck` prints each parameter's relative errors, all small"""
+    write(where, {"model.hw": FIT})
+    result = good(where, "gradcheck", "model.hw")
+    for name in ("linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias"):
+        line = next((l for l in result.out.splitlines() if name in l), "")
+        numbers = [float(x) for x in re.findall(r"\d\.?\d*e[-+]\d+", line)]
+        check(numbers and max(numbers) < 1e-6, f"{name}: {line!r} in {result}")
+
+
+@test
+def formatting(where):
+    """`hwc fmt` is idempotent, keeps comments and meaning"""
+    messy = "// first\n" + FIT.replace(" = ", "=").replace("  ", "      ") + "\n\n\n// last\n"
+    write(where, {"a.hw": messy})
+    once = formatted(where, "a.hw")
+    write(where, {"b.hw": once})
+    check(formatted(where, "b.hw") == once, "formatting twice differs from once")
+    check("// first" in once and "// last" in once, "a comment is lost")
+    check(once != messy, "nothing was formatted")
+    write(where, {"c.hw": messy, "d.hw": once})
+    good(where, "run", "c.hw", "--out", "c")
+    good(where, "run", "d.hw", "--out", "d")
+    same_results(f"{where}/c", f"{where}/d")
+
+
+def formatted(where, name):
+    """What fmt makes of a file: written back to it, or printed."""
+    result = good(where, "fmt", name)
+    return result.out or open(f"{where}/{name}").read()
+
+
+@test
+def examples_formatted(where):
+    """every example is as `hwc fmt` leaves it"""
+    names = sorted(f for f in os.listdir(f"{ROOT}/examples") if f.endswith(".hw"))
+    check(names, "no examples")
+    for name in names:
+        text = open(f"{ROOT}/examples/{name}").read()
+        write(where, {name: text})
+        check(formatted(where, name) == text, f"examples/{name}: run hwc fmt on it")
+
+
+@test
+def fmt_bad_file(where):
+    """`hwc fmt` of a file with an error leaves it as it was"""
+    write(where, {"a.hw": "v = (1 +\n"})
+    bad(where, "fmt", "a.hw", words=[r"a\.hw:1"])
+    check(open(f"{where}/a.hw").read() == "v = (1 +\n", "the file was changed")
+
+
+@test
+def completion(where):
+    """`hwc completion` prints scripts that the shells accept and that complete"""
+    write(where, {"c.bash": good(where, "completion", "bash").raw, "c.zsh": good(where, "completion", "zsh").raw})
+    script = "source ./c.bash; COMP_WORDS=(hwc emit --stage k); COMP_CWORD=3; _hwc; echo ${COMPREPLY[@]}; COMP_WORDS=(hwc r); COMP_CWORD=1; _hwc; echo ${COMPREPLY[@]}"
+    check(good(where, "-c", script, program="/bin/bash").out.split() == ["kernels", "run"], "bash does not complete")
+    if shutil.which("zsh"):
+        good(where, "-n", "c.zsh", program=shutil.which("zsh"))
+    offered = open(f"{where}/c.bash").read()
+    for command in ("run", "build", "check", "emit", "bench", "gradcheck", "fmt"):
+        block = re.search(rf"\n\s*{command}\) flags\+=([\s\S]*?);;", offered)
+        text = good(where, command, "--help").out
+        for flag in re.findall(r"--[a-z]+(?![\w=])", block[1]) if block else []:
+            check(flag in text or flag.startswith("--benchmark"), f"{command} {flag} is completed but `{command} --help` does not know it")
+
+
+@test
+def data_files(where):
+    """data from CSV, .npy and IDX, plain and gzip, is read from the model's own place or --data"""
+    import gzip
+    body = struct.pack("<8d", *range(8))
+    files = cases.mnist()
+    images = "set/train-images-idx3-ubyte"
+    files[images + ".gz"] = gzip.compress(files.pop(images))
+    write(where, {"t.csv": "a,b\n1,2\n3,4\n5,6.5\n", "t.npy": cases.npy("(4, 2)", body), **files,
+                  "model.hw": 'data t = csv("t.csv")\nsave a = t.a, b = t.b\nsave c = npy("t.npy")\n' + cases.CLASSIFY + "save net\n"})
+    good(where, "run", "model.hw", "--out", "out")
+    names = files_of(f"{where}/out")
+    check({"a.npy", "b.npy", "c.npy", "net.safetensors"} <= set(names), f"left {names}")
+    check(open(f"{where}/out/c.npy", "rb").read().endswith(body), "the array read is not the array written")
+
+
+@test
+def weights_return(where):
+    """weights that a run saved start another"""
+    write(where, {"a.hw": FIT, "b.hw": FIT.replace("seed = 1)\ntrain", 'seed = 1, from = "a/net.safetensors")\nsave start = net\ntrain')})
+    good(where, "run", "a.hw", "--out", "a")
+    good(where, "run", "b.hw", "--out", "b")
+    check(safetensors(f"{where}/b/start.safetensors") == safetensors(f"{where}/a/net.safetensors"), "it starts elsewhere")
+
+
+def main():
+    global HWC
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--keep", action="store_true", help="leave the working folders of failed tests, and say where")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    HWC = os.path.abspath(os.path.join(options.build, "bin", "hwc"))
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, function in TESTS:
+        if options.words and not any(word in name for word in options.words):
+            continue
+        where, start = tempfile.mkdtemp(prefix="hwc-e2e-"), time.time()
+        try:
+            function(where)
+            counts["passed"] += 1
+            print(f"ok   {name} ({time.time() - start:.1f} s)", flush=True)
+        except Skipped as why:
+            counts["skipped"] += 1
+            print(f"SKIPPED {name}: {why}", flush=True)
+        except Exception as error:
+            counts["failed"] += 1
+            print(f"FAIL {name}: {error if isinstance(error, Failed) else traceback.format_exc()}", flush=True)
+            if options.keep:
+                print("     in", where)
+                continue
+        shutil.rmtree(where, ignore_errors=True)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
