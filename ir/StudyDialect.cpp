@@ -43,6 +43,8 @@ LogicalResult checkRegion(Operation *op, Region &region, llvm::StringRef name, u
 
 } // namespace
 
+void YieldOp::build(OpBuilder &, OperationState &) {}
+
 LogicalResult ForOp::verify() {
   if (TypeRange(getInits()) != getResultTypes())
     return emitOpError("results must have the types of the carried values");

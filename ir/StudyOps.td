@@ -44,7 +44,7 @@ def DatasetOp : Study_Op<"dataset", [Pure]> {
   let assemblyFormat = "$kind $path $part `classes` $label_classes attr-dict `:` type($result)";
 }
 
-def ForOp : Study_Op<"for", [SingleBlock]> {
+def ForOp : Study_Op<"for", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "a run-time loop over from, from + 1, ..., to";
   let description = [{
     Body arguments: the variable (tensor<f64>), then the carried values. Yields their next values. Values of the surroundings are captured freely.
@@ -84,7 +84,7 @@ def StopOp : Study_Op<"stop"> {
   let assemblyFormat = "$condition attr-dict `:` type($condition)";
 }
 
-def BatchesOp : Study_Op<"batches", [SingleBlock]> {
+def BatchesOp : Study_Op<"batches", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "evaluates over a data set in batches, in order";
   let description = [{
     `body` takes (rows: tensor<Bxi32>) and yields values; `tail` the same for the last, smaller batch (absent if `batch` divides `rows`).
@@ -96,7 +96,7 @@ def BatchesOp : Study_Op<"batches", [SingleBlock]> {
   let hasVerifier = 1;
 }
 
-def DenseOp : Study_Op<"dense", [SingleBlock]> {
+def DenseOp : Study_Op<"dense", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "the matrix of a linear operator, column by column";
   let description = [{ `body` takes v: tensor<nxT> and yields A v: tensor<mxT>. The result is A: tensor<mxnxT>. }];
   let results = (outs Hw_FloatTensor:$result);

@@ -1,0 +1,35 @@
+#include "passes/Pipeline.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+#include "passes/Passes.h"
+
+using namespace hw;
+
+void hw::buildDerivativePipeline(mlir::OpPassManager &pm) {
+  // The language's derivatives become arithmetic.
+  pm.addPass(createExpandDerivativesPass());
+  // Tidy: fold, share, and put contractions into the shape that fuses best.
+  pm.addPass(mlir::createCanonicalizerPass());
+  pm.addPass(mlir::createCSEPass());
+  pm.addPass(createSimplifyPass());
+  pm.addPass(mlir::createCanonicalizerPass());
+  pm.addPass(mlir::createCSEPass());
+}
+
+void hw::buildPipeline(mlir::OpPassManager &pm) {
+  buildDerivativePipeline(pm);
+  // The graph becomes a plan and entry points.
+  pm.addPass(createHoistPass());
+  pm.addPass(mlir::createCSEPass());
+  pm.addPass(createOutlinePass());
+}
+
+void hw::registerPasses() {
+  mlir::registerPass(createExpandDerivativesPass);
+  mlir::registerPass(createSimplifyPass);
+  mlir::registerPass(createHoistPass);
+  mlir::registerPass(createOutlinePass);
+  mlir::PassPipelineRegistration<>("hw-pipeline", "The compiler's passes up to the backend", buildPipeline);
+  mlir::PassPipelineRegistration<>("hw-derivatives", "The compiler's passes up to `emit --stage derivatives`",
+                                   buildDerivativePipeline);
+}

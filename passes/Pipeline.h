@@ -1,0 +1,17 @@
+// The compiler's middle as a list of passes.
+#pragma once
+#include "mlir/Pass/PassManager.h"
+
+namespace hw {
+
+/// From an elaborated module (func.func @study) to entry points and a plan. Needs `registerTransformInterfaces`.
+void buildPipeline(mlir::OpPassManager &pm);
+
+/// The same, up to where `hwc emit --stage derivatives` shows the graph: derivatives expanded and simplified, not yet
+/// cut into entry points.
+void buildDerivativePipeline(mlir::OpPassManager &pm);
+
+/// Makes every pass and the pipelines (`hw-pipeline`, `hw-derivatives`) known by name to hw-opt.
+void registerPasses();
+
+} // namespace hw

@@ -1,0 +1,19 @@
+// What a value was computed from.
+#pragma once
+#include "ir/Dialects.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace hw {
+
+/// The values an op reads: its operands, then what its regions capture.
+llvm::SetVector<mlir::Value> inputsOf(mlir::Operation *op);
+
+/// The ops that `roots` are computed from, each before those that use it. Does not look into regions, nor behind a
+/// `study.train`, which cuts the flow of derivatives.
+llvm::SetVector<mlir::Operation *> flowInto(mlir::ValueRange roots);
+
+/// Whether any of `from` reaches `of` along the data flow (so that "no flow" can be told from a derivative that is
+/// zero).
+bool reaches(mlir::ValueRange from, mlir::Value of);
+
+} // namespace hw
