@@ -228,11 +228,6 @@ ExprPtr Parser::parseCall(ExprPtr callee) {
       take();
       keyword.value = parseExpr();
       height = std::max(height, keyword.value->height);
-      for (const KeywordArg &other : keywords)
-        if (other.name.text == keyword.name.text)
-          report(keyword.name.range, fmt::format("`{}` is given twice", keyword.name.text))
-              .note(other.name.range, "the first time is here")
-              .help("remove one of the two");
       keywords.push_back(std::move(keyword));
     } else {
       ExprPtr arg = parseExpr();
@@ -246,6 +241,7 @@ ExprPtr Parser::parseCall(ExprPtr callee) {
       break;
   }
   expectClose(open, Tok::RParen, "the arguments");
+  checkDistinct(keywords, &KeywordArg::name, "`{}` is given twice", "remove one of the two");
   SourceRange range = callee->range.to(previous().range);
   return make<Call>(height, range, std::move(callee), std::move(args), std::move(keywords));
 }

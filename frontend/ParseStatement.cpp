@@ -362,13 +362,8 @@ StmtPtr Parser::parseAssign() {
     report(node->values.front()->range.to(node->values.back()->range),
            fmt::format("{} name{} on the left of `=`, {} values on the right", names, names == 1 ? "" : "s", values))
         .help("give one value for each name, or one value that holds them all");
-  for (size_t i = 0; i < names; ++i)
-    for (size_t j = 0; j < i; ++j)
-      if (node->targets[i].text == node->targets[j].text && node->targets[i].text != "_") {
-        report(node->targets[i].range, fmt::format("`{}` is assigned twice by one statement", node->targets[i].text))
-            .help("use two names, or `_` for what is not needed");
-        j = i;
-      }
+  checkDistinct(node->targets, std::identity(), "`{}` is assigned twice by one statement",
+                "use two names, or `_` for what is not needed");
   return node;
 }
 
@@ -399,11 +394,6 @@ StmtPtr Parser::parseFn() {
         fail("`,`, `=` or `)` after the parameter", "parameters have no types: shapes are inferred at each call");
       if (accept(Tok::Assign))
         parameter.defaultValue = parseExpr();
-      for (const Parameter &other : node->parameters)
-        if (other.name.text == parameter.name.text)
-          report(parameter.name.range, fmt::format("two parameters are called `{}`", parameter.name.text))
-              .note(other.name.range, "the first is here")
-              .help("rename one of the two");
       if (!parameter.defaultValue && !node->parameters.empty() && node->parameters.back().defaultValue)
         report(parameter.name.range, "a parameter without a default stands after one with a default")
             .help("put it before the first `name = value`");
@@ -412,6 +402,7 @@ StmtPtr Parser::parseFn() {
         break;
     }
     expectClose(open, Tok::RParen, "the parameters");
+    checkDistinct(node->parameters, &Parameter::name, "two parameters are called `{}`", "rename one of the two");
   }
   if (at(Tok::Assign) && continues()) {
     take();
@@ -476,6 +467,11 @@ StmtPtr Parser::parseFor() {
   do
     node->clauses.push_back(parseForClause());
   while (accept(Tok::Comma));
+  std::vector<const Name *> variables;
+  for (const ForClause &clause : node->clauses)
+    for (const Name &name : clause.names)
+      variables.push_back(&name);
+  checkDistinct(variables, "two loop variables are called `{}`", "rename one of the two");
   node->body = parseBlock(owner, "and the loop's body");
   return node;
 }
@@ -514,6 +510,7 @@ StmtPtr Parser::parseTrain() {
   const Token &owner = take();
   auto node = std::make_unique<Train>(owner.range);
   node->nets = parseNames("the name of a net");
+  checkDistinct(node->nets, std::identity(), "`{}` stands here twice", "a net is trained once a step: remove one");
   expectWord("on", "and the data to train on");
   node->source = parseSource();
   if (!at(Tok::For) || !continues())
@@ -586,13 +583,9 @@ std::vector<Item> Parser::parseItems() {
       take();
       item.value = parseExpr();
     }
-    for (const Item &other : items)
-      if (other.name.text == item.name.text)
-        report(item.name.range, fmt::format("`{}` stands here twice", item.name.text))
-            .note(other.name.range, "the first is here")
-            .help("rename one of the two");
     items.push_back(std::move(item));
   } while (continues() && accept(Tok::Comma));
+  checkDistinct(items, &Item::name, "`{}` stands here twice", "rename one of the two");
   return items;
 }
 

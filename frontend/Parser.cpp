@@ -2,6 +2,7 @@
 #include "frontend/ParserImpl.h"
 
 #include <fmt/format.h>
+#include <unordered_map>
 
 namespace hw {
 
@@ -147,6 +148,15 @@ std::vector<Name> Parser::parseNames(std::string_view what) {
     names.push_back(parseName(what));
   while (continues() && accept(Tok::Comma));
   return names;
+}
+
+void Parser::checkDistinct(const std::vector<const Name *> &names, fmt::string_view message, std::string_view help) {
+  std::unordered_map<std::string_view, const Name *> seen;
+  for (const Name *name : names)
+    if (auto [first, isNew] = seen.emplace(name->text, name); !isNew && name->text != "_")
+      report(name->range, fmt::vformat(message, fmt::make_format_args(name->text)))
+          .note(first->second->range, "the first is here")
+          .help(std::string(help));
 }
 
 Module parseTokens(const Source &source, TokenList &list, Diagnostics &diagnostics) {

@@ -10,6 +10,8 @@
 #include "frontend/Parser.h"
 
 #include <algorithm>
+#include <fmt/format.h>
+#include <functional>
 #include <optional>
 
 namespace hw {
@@ -85,6 +87,16 @@ private:
   //===-- Shared rules ----------------------------------------------------------------------------------------===//
   ast::Name parseName(std::string_view what);
   std::vector<ast::Name> parseNames(std::string_view what);
+  // Reports each name that repeats an earlier one, but for `_`. `message` holds a `{}` for the name.
+  void checkDistinct(const std::vector<const ast::Name *> &names, fmt::string_view message, std::string_view help);
+  // The same for a list of things that each have a name, which `nameOf` finds.
+  template <typename T, typename NameOf>
+  void checkDistinct(const std::vector<T> &all, NameOf nameOf, fmt::string_view message, std::string_view help) {
+    std::vector<const ast::Name *> names;
+    for (const T &each : all)
+      names.push_back(&std::invoke(nameOf, each));
+    checkDistinct(names, message, help);
+  }
   // The range from the token at index `first` to the last one taken.
   SourceRange since(size_t first) const { return tokens[first].range.to(previous().range); }
 

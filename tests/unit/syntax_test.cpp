@@ -507,6 +507,8 @@ TEST_CASE("messages name what was expected, what was found and the fix") {
                           "1..10`, `for a, b in pairs`");
   check("plot \"a\" { line y ovr x }",
         "1:19: expected `over`, `by`, `label`, `right` or the end of the mark, found `ovr` / did you mean `over`?");
+  check("for a in x, a in y { }", "1:13: two loop variables are called `a` / rename one of the two");
+  check("record t: a, b = 1, a", "1:21: `a` stands here twice / rename one of the two");
   check("mimimize l with adam()", "1:1: there is no statement `mimimize` / did you mean `minimize`?");
   check("a =\nb = 2",
         "1:4: expected an expression, found the end of the line / the line ends after `=`, and `b = …` is the "
