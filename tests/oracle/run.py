@@ -149,8 +149,10 @@ def same(name, ours, theirs, tolerance):
             return outcome(False, name, f"{key or 'it'} has shape {list(a.shape)}, expected {list(b.shape)}")
         if not np.isfinite(b).all():
             return outcome(False, name, f"the oracle's {key} is not finite: the test itself is wrong")
+        if not np.isfinite(a).all():
+            return outcome(False, name, f"{key or 'it'} is not finite")
         error = np.abs(a - b).max() / max(np.abs(b).max(), 1e-12)
-        if not error <= worst:
+        if error > worst:
             worst, where = error, key
     outcome(worst <= tolerance, name, f"relative error {worst:.1e}{' in ' + where if where else ''}, allowed {tolerance:.0e}")
 
@@ -261,23 +263,23 @@ def optimisers(out, found):
 
 
 def adam_path(o, objective, p, lr, steps):
-    """The objective's value before each step, and the weights after the last."""
-    import functools
+    """The objective's value and the 2-norm of its gradient before each step, and the weights after the last."""
     gradient = o.jit(o.grad(objective))
     value = o.jit(objective)
     w = {k: np.asarray(v) for k, v in p.items()}
-    state, values = {k: {} for k in w}, []
+    state, values, norms = {k: {} for k in w}, [], []
     for t in range(steps):
         q = names_of(o, w)
         values.append(float(value(q)))
         g = gradient(q)
+        norms.append(np.sqrt(sum((o.numpy(d) ** 2).sum() for d in g.values())))
         for k in w:
             s, d = state[k], o.numpy(g[k])
             s["m"] = 0.9 * s.get("m", 0) + 0.1 * d
             s["v"] = 0.999 * s.get("v", 0) + 0.001 * d * d
             m, v = s["m"] / (1 - 0.9 ** (t + 1)), s["v"] / (1 - 0.999 ** (t + 1))
             w[k] = w[k] - lr * m / (np.sqrt(v) + 1e-8)
-    return values, w
+    return values, norms, w
 
 
 def training(out, found):
@@ -287,18 +289,20 @@ def training(out, found):
     outcome(len(curve) == 200 and curve[-1] < 0.1 * curve[0], "training: the loss falls", f"{curve[0]:.3g} to {curve[-1]:.3g}")
     for o in found:
         loss = lambda p: mse(small3(o, p, o.array(x)), o.array(y))
-        values, end = adam_path(o, loss, formats.value(f"{out}/start"), 1e-2, 200)
+        values, norms, end = adam_path(o, loss, formats.value(f"{out}/start"), 1e-2, 200)
         same(f"training: 200 losses in f64 against {o.name}", curve, values, 1e-7)
+        slope = formats.table(f"{out}/curve.csv")["slope"]
+        same(f"training: 200 gradient norms in f64 against {o.name}", slope, norms, 1e-6)
         same(f"training: weights after 200 epochs in f64 against {o.name}", formats.value(f"{out}/end"), end, 1e-6)
         start32 = {k: v.astype(np.float64) for k, v in formats.value(f"{out}/start32").items()}
         loss32 = lambda p: mse(small3(o, p, o.array(x32.astype(np.float64))), o.array(y32.astype(np.float64)))
-        values32, _ = adam_path(o, loss32, start32, 1e-2, 200)
+        values32, _, _ = adam_path(o, loss32, start32, 1e-2, 200)
         same(f"training: losses in f32 against {o.name} in f64", curve32, values32, 1e-3)
 
         def squared(p):
             g = o.grad(loss)(p)
             return sum((t ** 2).sum() for t in g.values())
-        values, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-3, 50)
+        values, _, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-3, 50)
         descent = np.array(formats.table(f"{out}/descent.csv")["squared"])
         same(f"training on the squared gradient norm against {o.name}", descent, values, 1e-7)
         same(f"training on the squared gradient norm, weights, against {o.name}", formats.value(f"{out}/flat"), flat, 1e-7)

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Runs the examples and checks the fact that each of them shows. Standard library only.
+
+    tests/examples/run.py [--build DIR] [--keep] [--full] [NAME...]     NAME: a1, a2, ...; --full runs none at its quick size
+"""
+import argparse
+import csv
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HWC, SCRATCH, FULL = None, None, False
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def example(prefix):
+    found = [f for f in os.listdir(f"{ROOT}/examples") if f.startswith(prefix + "_") and f.endswith(".hw")]
+    check(len(found) == 1, f"examples/{prefix}_*.hw: {found or 'not there'}")
+    return f"{ROOT}/examples/{found[0]}"
+
+
+def hwc(*command, seconds=1500):
+    try:
+        done = subprocess.run([HWC, *command], cwd=SCRATCH, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"hwc {command[0]} did not end within {seconds} s")
+    check(done.returncode == 0, f"hwc {command[0]} ended with {done.returncode}: {done.stderr.strip()[-1500:]}")
+    return done.stdout
+
+
+def run(prefix, full):
+    """The folder of results of a run, which has drawn every figure of the file."""
+    model, out = example(prefix), os.path.join(SCRATCH, prefix)
+    hwc("run", model, "--out", out, *([] if full or FULL else ["--quick"]))
+    names = os.listdir(out)
+    check(any(n.endswith(".svg") for n in names) or "plot" not in open(model).read(), f"no figure among {names}")
+    check("run.json" in names, f"no run.json among {names}")
+    return out
+
+
+def number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def tables(out, *columns):
+    """Rows (dictionaries) of every recorded table that has these columns."""
+    found = []
+    for name in sorted(os.listdir(out)):
+        if name.endswith(".csv") and not name.endswith(".plot.csv"):
+            with open(f"{out}/{name}", newline="") as f:
+                rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(f)]
+            if rows and all(c in rows[0] for c in columns):
+                found.append(rows)
+    check(found, f"no table in {out} has the columns {columns}")
+    return found
+
+
+def runs_of(rows, value, keys=None):
+    """{loop variables' values: [value in the order of epochs]}"""
+    clocks = ("epoch", "step", "seconds", value)
+    keys = keys or [k for k in rows[0] if k not in clocks and (isinstance(rows[0][k], str))]
+    out = {}
+    for row in rows:
+        out.setdefault(tuple(str(row[k]) for k in keys), []).append(row[value])
+    return out
+
+
+def final(values):
+    """The mean of the last hundredth: Adam's loss jumps from step to step."""
+    last = values[-max(1, len(values) // 100):]
+    return sum(last) / len(last)
+
+
+def widths(key):
+    return [int(n) for n in re.findall(r"\d+", key[-1] if "[" in key[-1] else next(k for k in key if re.search(r"\d", k)))]
+
+
+def parameter_counts(prefix, expected):
+    text = re.sub(r"(?<=\d)[,'_ ](?=\d{3}\b)", "", hwc("check", example(prefix)))
+    for count in set(expected):
+        have = len(re.findall(rf"\b{count}\b", text))
+        check(have >= expected.count(count), f"hwc check prints {count} {have} times, not {expected.count(count)}:\n{text[-1500:]}")
+
+
+def a1():
+    """A1: 5641, 5641 and 5639 parameters; the deep network ends below the shallow one"""
+    parameter_counts("a1", [5641, 5641, 5639])
+    curves = runs_of(tables(run("a1", full=True), "loss", "epoch")[0], "loss")
+    check(len(curves) == 6, f"six curves expected: {list(curves)}")
+    ends = {key: final(values) for key, values in curves.items()}
+    for target in {key[:-1] for key in ends}:
+        by_depth = sorted((len(widths(key)), end) for key, end in ends.items() if key[:-1] == target)
+        check(by_depth[1][1] < by_depth[0][1], f"{target}: losses from shallow to deeper: {by_depth}")
+    return "; ".join(f"{' '.join(k)} {v:.2e}" for k, v in ends.items())
+
+
+def falls(prefix, times, full):
+    """Every curve of `loss` falls by so many times; says where each ends."""
+    curves = {}
+    for rows in tables(run(prefix, full), "loss", "epoch"):
+        curves.update(runs_of(rows, "loss"))
+    check(len(curves) >= 2, f"curves: {list(curves)}")
+    for key, values in curves.items():
+        check(all(math.isfinite(v) for v in values), f"{key}: a loss is not finite")
+        check(final(values) * times <= values[0], f"{key}: {values[0]:.3g} to {final(values):.3g}, not {times} times")
+    return "; ".join(f"{' '.join(k)} {v[0] / final(v):.0f}x to {final(v):.2e}" for k, v in curves.items())
+
+
+def a2():
+    """A2: the loss falls by 10 times in each"""
+    return falls("a2", 10, full=True)
+
+
+def a3():
+    """A3: the loss falls by 100 times in each"""
+    return falls("a3", 100, full=True)
+
+
+def a6():
+    """A6: 23,860 and twice 23,880 parameters; it learns to tell real images apart"""
+    model = example("a6")
+    parameter_counts("a6", [23860, 23880, 23880])
+    if "fashion_mnist" in open(model).read() and not os.path.isdir("/usr/share/dataset-fashion-mnist") and not shutil.which("dpkg"):
+        raise Skipped("dataset-fashion-mnist is not installed")
+    rows = tables(run("a6", full=False), "loss", "acc")[0]
+    last = {}
+    for row in rows:
+        last[tuple(str(v) for k, v in row.items() if isinstance(v, str))] = row["acc"]
+    check(last and all(0.5 < acc <= 1 for acc in last.values()), f"accuracies: {last}")
+    return f"accuracies {min(last.values()):.3f} to {max(last.values()):.3f}"
+
+
+def a8():
+    """A8: every gradient's relative error is below 1e-6"""
+    out = run("a8", full=True)
+    found = 0
+    worst = (0.0, "")
+    for rows in tables(out):
+        for row in rows:
+            for name, value in row.items():
+                if isinstance(value, float) and re.search(r"error|relative|gradient|hvp|product", name):
+                    found += 1
+                    check(value == value, f"{row}: {name} is not a number")
+                    worst = max(worst, (value, f"{name} of {row}"))
+    check(found >= 10, f"only {found} relative errors in the tables of {os.listdir(out)}")
+    check(worst[0] < 1e-6, f"relative error {worst[0]:.1e}: {worst[1]}")
+    return f"{found} relative errors, the largest {worst[0]:.1e}"
+
+
+def b2():
+    """B2: loss and gradient norm at every iteration; the norm is small where the loss has settled"""
+    told = []
+    for rows in tables(run("b2", full=False)):
+        names = [n for n in rows[0] if "norm" in n]
+        if not names or "loss" not in rows[0]:
+            continue
+        norms, losses = [row[names[0]] for row in rows], [row["loss"] for row in rows]
+        check(all(math.isfinite(v) and v >= 0 for v in norms + losses), "a norm or loss is negative or not finite")
+        check(max(norms) > 0 and losses[-1] < losses[0], f"the loss does not fall: {losses[0]:.3g} to {losses[-1]:.3g}")
+        told.append(f"{len(rows)} rows, norm {norms[0]:.2e} to {norms[-1]:.2e}")
+    check(told, "no table has a loss and a norm")
+    return "; ".join(told)
+
+
+def figures():
+    """every example runs whole at its quick size, and draws"""
+    told = []
+    for name in sorted(os.listdir(f"{ROOT}/examples")):
+        prefix = name.split("_")[0]
+        if not name.endswith(".hw") or prefix in ("a6", "b2"):
+            continue  # those two run at their quick size above
+        out = os.path.join(SCRATCH, "quick-" + prefix)
+        start = time.time()
+        hwc("run", "--quick", f"{ROOT}/examples/{name}", "--out", out)
+        told.append(f"{prefix} {time.time() - start:.1f} s")
+    check(told, "no examples")
+    return ", ".join(told)
+
+
+TESTS = {f.__name__: f for f in (a1, a2, a3, a6, a8, b2, figures)}
+
+
+def main():
+    global HWC, SCRATCH, FULL
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--keep", action="store_true", help="leave what the runs wrote, and say where")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    HWC, FULL = os.path.abspath(os.path.join(options.build, "bin", "hwc")), options.full
+    SCRATCH = tempfile.mkdtemp(prefix="hwc-examples-")
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name in options.names or TESTS:
+        start = time.time()
+        try:
+            told = TESTS[name]()
+            counts["passed"] += 1
+            print(f"ok   {TESTS[name].__doc__} ({time.time() - start:.1f} s): {told}", flush=True)
+        except Skipped as why:
+            counts["skipped"] += 1
+            print(f"SKIPPED {TESTS[name].__doc__}: {why}", flush=True)
+        except (Failed, OSError, KeyError, ValueError, IndexError, StopIteration, TypeError) as error:
+            counts["failed"] += 1
+            print(f"FAIL {TESTS[name].__doc__} ({time.time() - start:.1f} s): {type(error).__name__ if not isinstance(error, Failed) else ''} {error}", flush=True)
+    if options.keep:
+        print("kept:", SCRATCH)
+    else:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
