@@ -1,0 +1,61 @@
+// From a path to compiled code, one stage after another: what every command of hwc shares.
+#pragma once
+
+#include "backend/Compile.h"
+#include "frontend/Diagnostics.h"
+#include "frontend/Parser.h"
+#include "frontend/elaborate/Elaborate.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace hw {
+
+struct Request {
+  std::string path;
+  ElaborateOptions elaborate;
+  BackendOptions backend;
+};
+
+/// One compilation. Each stage runs those before it; it returns false after having printed what was wrong to stderr.
+class Driver {
+public:
+  explicit Driver(Request request);
+  ~Driver();
+
+  bool parse();
+  bool elaborate();
+  /// Derivatives expanded and simplified: hw ops only, still inside the study.
+  bool differentiate();
+  /// Entry points and the plan between them.
+  bool outline();
+  bool compile();
+
+  const Source &source() const { return *source_; }
+  const ast::Module &tree() const { return *tree_; }
+  const Elaborated &elaborated() const { return *elaborated_; }
+  mlir::ModuleOp module() { return *elaborated_->module; }
+  const Compiled &compiled() const { return *compiled_; }
+  /// The file's stem, which names the program and its output folder.
+  std::string stem() const;
+
+private:
+  bool report();
+  bool runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build);
+  void reportLate(mlir::Diagnostic &diagnostic);
+
+  Request request_;
+  std::unique_ptr<Source> source_;
+  Diagnostics diagnostics_;
+  std::optional<ast::Module> tree_;
+  std::unique_ptr<mlir::MLIRContext> context_;
+  std::optional<Elaborated> elaborated_;
+  std::optional<Compiled> compiled_;
+  int stage_ = 0;
+};
+
+} // namespace hw
