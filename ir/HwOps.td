@@ -85,7 +85,8 @@ def SelectOp : Hw_Op<"select", [Elementwise, AllTypesMatch<["onTrue", "onFalse",
 def CastOp : Hw_Op<"cast", [Elementwise, SameOperandsAndResultShape]> {
   let summary = "conversion of element type";
   let description = [{
-    Float to integer truncates towards zero and saturates, NaN becomes 0; anything to `i1` is `x != 0`; `i1` to a number is 0 or 1.
+    Float to integer truncates towards zero and saturates, NaN becomes 0; anything to `i1` is `x != 0`; `i1` to a number is 0 or 1;
+    integer to integer keeps the low bits.
     Between floats it is differentiable, else its derivative is zero.
   }];
   let arguments = (ins Hw_Tensor:$operand);
@@ -129,7 +130,6 @@ def ReshapeOp : Hw_Op<"reshape"> {
   let assemblyFormat = "$operand attr-dict `:` type($operand) `->` type($result)";
   let hasVerifier = 1;
   let hasFolder = 1;
-  let hasCanonicalizer = 1;
 }
 def TransposeOp : Hw_Op<"transpose"> {
   let summary = "permutes dimensions: result dimension i is operand dimension permutation[i]";
@@ -167,6 +167,7 @@ def PadOp : Hw_Op<"pad"> {
   let builders = [OpBuilder<(ins "::mlir::Value":$operand, "::llvm::ArrayRef<int64_t>":$low,
                              "::llvm::ArrayRef<int64_t>":$high, "::llvm::ArrayRef<int64_t>":$interior)>];
   let hasVerifier = 1;
+  let hasFolder = 1;
 }
 def ConcatOp : Hw_Op<"concat"> {
   let summary = "joins tensors along one dimension";

@@ -357,6 +357,8 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
       if (failed(done))
         return signalPassFailure();
     }
+    // Nothing is left that could differentiate through these.
+    getOperation().walk([](StopGradientOp op) { replaceAndErase(op, op.getOperand()); });
   }
 };
 
