@@ -416,9 +416,10 @@ ExprPtr Parser::parseWholeExpression() {
       fail("the end of the value");
     return value;
   } catch (SyntaxError) {
+    return nullptr;
   } catch (GiveUp) {
+    return nullptr;
   }
-  return nullptr;
 }
 
 // The token cannot begin an operand.

@@ -85,7 +85,7 @@ std::vector<StmtPtr> Parser::parseFile() {
     while (true) {
       parseStatementsInto(statements, nullptr, nullptr);
       if (at(Tok::End))
-        break;
+        return statements;
       if (missingOpen)
         --missingOpen;
       else
@@ -93,8 +93,8 @@ std::vector<StmtPtr> Parser::parseFile() {
       take();
     }
   } catch (GiveUp) {
+    return statements;
   }
-  return statements;
 }
 
 // Statements up to the `}` that closes `open` (not taken), or to the end of the file.

@@ -93,6 +93,7 @@ private:
   template <typename T, typename NameOf>
   void checkDistinct(const std::vector<T> &all, NameOf nameOf, fmt::string_view message, std::string_view help) {
     std::vector<const ast::Name *> names;
+    names.reserve(all.size());
     for (const T &each : all)
       names.push_back(&std::invoke(nameOf, each));
     checkDistinct(names, message, help);
