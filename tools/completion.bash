@@ -8,9 +8,9 @@ _hwc() {
   done
   COMPREPLY=()
   case $previous in
-    --stage) COMPREPLY=($(compgen -W "ast hw derivatives kernels llvm asm obj plan dot" -- "$current")); return ;;
+    --stage) COMPREPLY=($(compgen -W "ast hw derivatives outlined kernels llvm asm obj plan dot" -- "$current")); return ;;
     --out|--data|--bundle) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$current")); return ;;
-    -o) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+    -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
     --set|--threads|--cpu) return ;;
     completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")); return ;;
   esac
@@ -19,14 +19,14 @@ _hwc() {
   elif [[ $current == -* ]]; then
     local flags="--help"
     case $command in
-      run) flags+=" --quick --set --threads --data --out --force --cpu" ;;
-      build) flags+=" -o --quick --set --bundle --cpu" ;;
-      check) flags+=" --quick --set --data" ;;
-      emit) flags+=" --stage --quick --set --data --cpu -o" ;;
-      gradcheck) flags+=" --quick --set --data --threads --cpu" ;;
-      bench) flags+=" --quick --set --threads --data --cpu --benchmark_filter= --benchmark_format= --benchmark_out="
-        flags+=" --benchmark_out_format= --benchmark_min_time= --benchmark_repetitions= --benchmark_list_tests=" ;;
-      fmt) flags+=" --check" ;;
+      run) flags+=" --quick --f64 --cpu --set --threads --data --out --force --quiet --describe" ;;
+      build) flags+=" --quick --f64 --cpu --set --data --output --bundle" ;;
+      check) flags+=" --quick --f64 --cpu --set --data" ;;
+      emit) flags+=" --stage --quick --f64 --cpu --set --data --output" ;;
+      gradcheck) flags+=" --quick --f64 --cpu --set --data --threads" ;;
+      bench) flags+=" --quick --f64 --cpu --set --data --threads --benchmark_filter= --benchmark_format="
+        flags+=" --benchmark_out= --benchmark_out_format= --benchmark_min_time= --benchmark_repetitions=" ;;
+      fmt) flags+=" --check --stdout" ;;
     esac
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
     [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null

@@ -12,9 +12,10 @@ _hwc() {
     'fmt:one canonical layout'
     'completion:print the completion of a shell')
   model_flags=('--quick[the sizes that the file states for a first look]' '*--set[give a setting another value]:NAME=VALUE:'
+    '--f64[compute in f64]' '--cpu[the CPU to compile for]:CPU:' '--data[where data sets are]:folder:_directories'
     '--help[what this command takes]')
   local -a program_flags
-  program_flags=('--threads[how many threads]:N:' '--data[where data sets are]:folder:_directories' '--cpu[the CPU to compile for]:CPU:')
+  program_flags=('--threads[how many threads]:N:')
   if (( CURRENT == 2 )); then
     _describe command commands
     _arguments '--help[what hwc does]' '--version[which hwc this is]'
@@ -24,18 +25,18 @@ _hwc() {
   shift words
   (( CURRENT-- ))
   case $command in
-    check) _arguments $model_flags '--data[where data sets are]:folder:_directories' '*:model:_files -g "*.hw"' ;;
+    check) _arguments $model_flags '*:model:_files -g "*.hw"' ;;
     run) _arguments $model_flags $program_flags '--out[where results go]:folder:_directories' \
-      '--force[overwrite existing results]' '*:model:_files -g "*.hw"' ;;
-    build) _arguments $model_flags '-o[the executable to write]:file:_files' '--cpu[the CPU to compile for]:CPU:' \
+      '--force[replace an earlier run]' '--quiet[no progress]' '--describe[list settings, tables and figures]' '*:model:_files -g "*.hw"' ;;
+    build) _arguments $model_flags {-o,--output}'[the executable to write]:file:_files' \
       '--bundle[copy all it needs there]:folder:_directories' '*:model:_files -g "*.hw"' ;;
-    emit) _arguments $model_flags $program_flags '-o[the file to write]:file:_files' \
-      '--stage[which stage]:stage:(ast hw derivatives kernels llvm asm obj plan dot)' '*:model:_files -g "*.hw"' ;;
+    emit) _arguments $model_flags {-o,--output}'[the file to write]:file:_files' \
+      '--stage[which stage]:stage:(ast hw derivatives outlined kernels llvm asm obj plan dot)' '*:model:_files -g "*.hw"' ;;
     bench) _arguments $model_flags $program_flags '--benchmark_filter=[which graphs]:regex:' \
       '--benchmark_format=[how to print]:format:(console json csv)' '--benchmark_min_time=[seconds each]:seconds:' \
       '--benchmark_repetitions=[how often]:N:' '*:model:_files -g "*.hw"' ;;
     gradcheck) _arguments $model_flags $program_flags '*:model:_files -g "*.hw"' ;;
-    fmt) _arguments '--check[only say whether it is formatted]' '--help' '*:model:_files -g "*.hw"' ;;
+    fmt) _arguments '--check[only say whether it is formatted]' '--stdout[print instead of rewriting]' '--help' '*:model:_files -g "*.hw"' ;;
     completion) _arguments '1:shell:(bash zsh)' ;;
   esac
 }
