@@ -29,6 +29,7 @@ struct Series {
   std::string group;             // the values of `by`, joined; empty without
   int groupIndex = -1;           // -1: not grouped
   std::optional<double> groupAt; // the only `by` column's number
+  int hue = -1, tone = 0;        // of several `by` columns: the first one's value, and the others'
   int variant = 0;               // which of several value columns: dash or point type
   std::vector<double> x, y, z;   // y is the depth of a grid
   std::vector<std::string> xTexts;
@@ -51,8 +52,11 @@ struct Figure {
   std::vector<std::string> categories = {}; // of x; empty if x is a number
   bool hasZ = false;
   std::string xName = {}, yName = {}, rightName = {}, zName = {}, labelName = {}, byName = {};
-  size_t groups = 0;
+  size_t groups = 0, hues = 0, tones = 0;
   size_t valueNames = 0; // distinct
+
+  /// `by widths, part`: a colour for the widths, solid and dashed for the parts.
+  bool twoWays() const;
 };
 
 /// Okabe and Ito's colours for the colour-blind (https://jfly.uni-koeln.de/color/), without the yellow, which white
@@ -60,6 +64,8 @@ struct Figure {
 constexpr std::array<const char *, 7> groupColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                                       "#E69F00", "#56B4E9", "#8C564B"};
 constexpr const char *referenceColour = "#222222";
+bool Figure::twoWays() const { return tones > 1 && tones <= 4 && hues <= groupColours.size(); }
+
 constexpr size_t mostListedGroups = 12;
 constexpr size_t mostPanels = 9;
 constexpr double largestDrawn = 1e300; // gnuplot's own arithmetic overflows beyond
@@ -197,7 +203,8 @@ private:
       Source source{&numbers(value, mark.kind), mark.over.empty() ? nullptr : &column(mark.over[0]),
                     mark.over.size() < 2 ? nullptr : &column(mark.over[1]),
                     mark.label.empty() ? nullptr : &column(mark.label)};
-      int variant = variants.emplace(value, static_cast<int>(variants.size())).first->second;
+      auto &known = variants[!by.empty()]; // the truth beside the fits starts its own count
+      int variant = known.emplace(value, static_cast<int>(known.size())).first->second;
       size_t first = figure.series.size();
       for (const Group &group : groups) {
         Series s{};
@@ -208,6 +215,14 @@ private:
         s.groupIndex = group.index;
         if (by.size() == 1 && !by[0]->isText)
           s.groupAt = by[0]->numbers[group.firstRow];
+        if (!by.empty()) {
+          s.hue = hues.emplace(groupName({by[0]}, group.firstRow), static_cast<int>(hues.size())).first->second;
+          s.tone =
+              by.size() == 1
+                  ? 0
+                  : tones.emplace(groupName({by.begin() + 1, by.end()}, group.firstRow), static_cast<int>(tones.size()))
+                        .first->second;
+        }
         s.variant = variant;
         figure.series.push_back(std::move(s));
       }
@@ -456,6 +471,8 @@ private:
     }
     figure.valueNames = values.size();
     figure.groups = groupIndex.size();
+    figure.hues = hues.size();
+    figure.tones = tones.size();
     std::erase_if(figure.series, [](const Series &s) {
       return s.size() == 0 ||
              (s.isGrid() && std::none_of(s.z.begin(), s.z.end(), [](double z) { return std::isfinite(z); }));
@@ -466,7 +483,7 @@ private:
   const PlotSpec &spec;
   const PlotNote &note;
   std::map<std::string, const PlotColumn *> byName;
-  std::map<std::string, int> groupIndex, variants;
+  std::map<std::string, int> groupIndex, variants[2], hues, tones;
   std::set<std::string> byNames, labelNames, leftNames, rightNames, zNames, xNames;
   bool categorical = false, numericOnly = true, onGrid = false;
   size_t skipped = 0;
@@ -859,6 +876,8 @@ private:
         return referenceColour;
       return groupColours[static_cast<size_t>(s.variant) % groupColours.size()];
     }
+    if (figure.twoWays() && (s.kind == MarkKind::line || s.kind == MarkKind::points))
+      return groupColours[static_cast<size_t>(s.hue)];
     if (figure.groups > mostListedGroups)
       return viridisAt(static_cast<double>(s.groupIndex) / static_cast<double>(figure.groups - 1));
     return groupColours[static_cast<size_t>(s.groupIndex) % groupColours.size()];
@@ -871,18 +890,24 @@ private:
     return fmt::format("lc rgb '{}'", colour(s));
   }
 
+  /// What tells apart the series of one colour: 0 for the first.
+  int shape(const Series &s) const {
+    if (s.groupIndex < 0) // one colour a value column; all of them black beside groups
+      return figure.groups ? s.variant : s.variant / static_cast<int>(groupColours.size());
+    if (figure.twoWays())
+      return s.tone + s.variant * static_cast<int>(figure.tones);
+    int again = figure.groups > mostListedGroups ? 0 : s.groupIndex / static_cast<int>(groupColours.size());
+    return s.variant + again;
+  }
+
   int dash(const Series &s) const {
     constexpr int types[] = {1, 2, 4, 5};
-    int repeat = s.groupIndex >= 0 && figure.groups <= mostListedGroups
-                     ? s.groupIndex / static_cast<int>(groupColours.size())
-                 : s.groupIndex < 0 ? s.variant / static_cast<int>(groupColours.size())
-                                    : 0;
-    return types[((figure.groups && s.groupIndex >= 0 ? s.variant : 0) + repeat) % 4];
+    return types[shape(s) % 4];
   }
 
   int pointType(const Series &s) const {
-    constexpr int types[] = {7, 9, 5, 13, 11};
-    int index = colourByLabel ? std::max(s.groupIndex, 0) : figure.groups && s.groupIndex >= 0 ? s.variant : 0;
+    constexpr int types[] = {7, 9, 5, 13, 11}; // filled: circle, triangle, square, diamond, triangle down
+    int index = colourByLabel ? std::max(s.groupIndex, 0) : shape(s); // the scale took the colour
     return types[index % 5];
   }
 
@@ -1015,9 +1040,11 @@ private:
         add(fmt::format("points pt 7 ps {} lc palette z", size), palette);
       break;
     case MarkKind::points:
-      if (!s.labelNumbers.empty())
+      if (!s.labelNumbers.empty()) {
+        if (std::any_of(s.labelNumbers.begin(), s.labelNumbers.end(), [](double v) { return !std::isfinite(v); }))
+          add(fmt::format("points pt {} ps {} lc rgb '#C8C8C8'", pointType(s), std::max(size, 0.7))); // off the scale
         add(fmt::format("points pt {} ps {} lc palette z", pointType(s), std::max(size, 0.7)), palette, title);
-      else {
+      } else {
         add(fmt::format("points pt {} ps {} {}", pointType(s), size, lc));
         if (depth.empty() && title != " notitle")
           elements.push_back(fmt::format("NaN{} with points pt {} ps 1 {}{}", axes, pointType(s), lc, title));
