@@ -1,0 +1,217 @@
+// Gradients and Hessian-vector products against central differences.
+#include "runtime/Philox.h"
+#include "runtime/Study.h"
+#include "runtime/formats/Text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace hw::runtime {
+namespace {
+
+using Vector = std::vector<double>;
+
+/// Every weight, one tensor after the other.
+class Functions {
+public:
+  Functions(GradcheckNode &node, std::function<void(const Body &)> run) : node(node), run(std::move(run)) {
+    for (const Slot *slot : node.weights) {
+      starts.push_back(base.size());
+      const auto *values = reinterpret_cast<const double *>(slot->data);
+      base.insert(base.end(), values, values + slot->count);
+    }
+    starts.push_back(base.size());
+  }
+  /// The regions may read the weights' own slots: these are left as they were.
+  ~Functions() { write(node.weights, 0, base); }
+
+  Vector base;
+  std::vector<size_t> starts;
+
+  struct Loss {
+    double value, kinks;
+  };
+  Loss loss(const Vector &w) {
+    write(node.loss.arguments, 0, w);
+    run(node.loss.body);
+    return {node.loss.results[0]->at(), node.loss.results[1]->at()};
+  }
+  Vector gradient(const Vector &w) {
+    write(node.gradient.arguments, 0, w);
+    run(node.gradient.body);
+    return read(node.gradient.results);
+  }
+  Vector product(const Vector &w, const Vector &v) {
+    write(node.product.arguments, 0, w);
+    write(node.product.arguments, node.weights.size(), v);
+    run(node.product.body);
+    return read(node.product.results);
+  }
+
+private:
+  GradcheckNode &node;
+  std::function<void(const Body &)> run;
+
+  void write(const std::vector<Slot *> &slots, size_t first, const Vector &values) {
+    for (size_t i = 0; i + 1 < starts.size(); ++i)
+      std::memcpy(slots[first + i]->data, values.data() + starts[i], (starts[i + 1] - starts[i]) * sizeof(double));
+  }
+  Vector read(const std::vector<Slot *> &slots) const {
+    Vector result(base.size());
+    for (size_t i = 0; i + 1 < starts.size(); ++i)
+      std::memcpy(result.data() + starts[i], slots[i]->data, (starts[i + 1] - starts[i]) * sizeof(double));
+    return result;
+  }
+};
+
+/// Norms of a difference and of what is compared, over some entries.
+struct Comparison {
+  double difference = 0, left = 0, right = 0;
+  int64_t entries = 0;
+  void add(double a, double b) {
+    difference += (a - b) * (a - b);
+    left += a * a;
+    right += b * b;
+    ++entries;
+  }
+  /// |a - b| / max(|a|, |b|, floor), `floor` a root mean square; NaN if nothing could be compared.
+  double relative(double floor) const {
+    if (entries == 0)
+      return NAN;
+    const double size = std::max({std::sqrt(left), std::sqrt(right), floor * std::sqrt(static_cast<double>(entries))});
+    return size > 0 ? std::sqrt(difference) / size : 0;
+  }
+};
+
+double rootMeanSquare(const Vector &v) {
+  double sum = 0;
+  for (double x : v)
+    sum += x * x;
+  return v.empty() ? 0 : std::sqrt(sum / static_cast<double>(v.size()));
+}
+
+constexpr int64_t entriesPerTensor = 200;
+constexpr int directions = 2;
+/// A tensor whose derivative is almost zero is measured against a thousandth of the whole derivative: differences
+/// cannot resolve less.
+constexpr double floorShare = 1e-3;
+
+} // namespace
+
+// Steps: a central difference at h and h / 2, extrapolated (Richardson): its error is O(h^4), and rounding adds about
+// 1e-16 |E| / h. A kink between the points makes it worthless; the fingerprint of all comparisons tells, and a smaller
+// h is tried.
+void Study::gradcheck(GradcheckNode &node) {
+  Functions f(node, [this](const Body &body) {
+    run(body);
+    if (wasInterrupted())
+      throw Interrupted();
+  });
+  const auto atBase = f.loss(f.base);
+  const Vector gradient = f.gradient(f.base);
+  const size_t tensors = node.weights.size();
+  const int64_t firstRow = node.table->rows();
+
+  std::vector<Comparison> gradients(tensors), products(tensors);
+  std::vector<int64_t> atKink(tensors, 0);
+  Vector w = f.base;
+  PhiloxStream random(0, 0, gradcheckTag);
+  for (size_t t = 0; t < tensors; ++t) {
+    const size_t count = f.starts[t + 1] - f.starts[t];
+    const bool all = count <= entriesPerTensor;
+    for (size_t k = 0; k < (all ? count : entriesPerTensor); ++k) {
+      const size_t i =
+          f.starts[t] + (all ? k : random.below(static_cast<uint32_t>(std::min<size_t>(count, UINT32_MAX))));
+      const double scale = std::max(1.0, std::abs(f.base[i]));
+      bool found = false;
+      for (const double h : {1e-3 * scale, 1e-4 * scale, 1e-5 * scale, 1e-6 * scale}) {
+        bool smooth = true;
+        auto at = [&](double offset) {
+          w[i] = f.base[i] + offset;
+          const auto loss = f.loss(w);
+          smooth = smooth && loss.kinks == atBase.kinks;
+          return loss.value;
+        };
+        const double coarse = (at(h) - at(-h)) / (2 * h), fine = (at(h / 2) - at(-h / 2)) / h;
+        if (!smooth)
+          continue;
+        gradients[t].add(gradient[i], (4 * fine - coarse) / 3);
+        found = true;
+        break;
+      }
+      w[i] = f.base[i];
+      if (!found)
+        ++atKink[t];
+    }
+  }
+
+  double productSize = 0;
+  for (int d = 0; d < directions; ++d) {
+    Vector v(f.base.size());
+    for (double &x : v)
+      x = random.signedUnit();
+    const Vector product = f.product(f.base, v);
+    for (const double h : {1e-4, 1e-5, 1e-6, 1e-7, 1e-8}) {
+      bool smooth = true;
+      auto at = [&](double offset) {
+        for (size_t i = 0; i < w.size(); ++i)
+          w[i] = f.base[i] + offset * v[i];
+        smooth = smooth && f.loss(w).kinks == atBase.kinks;
+        return smooth ? f.gradient(w) : Vector();
+      };
+      const Vector a = at(h), b = at(-h), c = at(h / 2), e = at(-h / 2);
+      if (!smooth)
+        continue;
+      for (size_t t = 0; t < tensors; ++t)
+        for (size_t i = f.starts[t]; i < f.starts[t + 1]; ++i)
+          products[t].add(product[i], (4 * (c[i] - e[i]) / h - (a[i] - b[i]) / (2 * h)) / 3);
+      productSize = std::max(productSize, rootMeanSquare(product));
+      break;
+    }
+  }
+
+  const double gradientFloor = floorShare * rootMeanSquare(gradient), productFloor = floorShare * productSize;
+  const Table &table = *node.table;
+  for (size_t t = 0; t < tensors; ++t) {
+    const double gradientError = gradients[t].relative(gradientFloor),
+                 productError = products[t].relative(productFloor);
+    double *row = node.table->append();
+    row[table.find("parameter")->cell] = node.table->intern(node.names[t]);
+    row[table.find("entries")->cell] = static_cast<double>(gradients[t].entries + atKink[t]);
+    row[table.find("gradient_error")->cell] = gradientError;
+    row[table.find("hvp_error")->cell] = productError;
+    row[table.find("at_kink")->cell] = static_cast<double>(atKink[t]);
+    // Written so that an error that is NaN for another reason than a kink counts.
+    const bool gradientFine = gradients[t].entries == 0 || gradientError <= 1e-6;
+    const bool productFine = products[t].entries == 0 || productError <= 1e-5;
+    failedGradcheck = failedGradcheck || !gradientFine || !productFine;
+  }
+  if (options.printGradchecks)
+    printGradcheck(node, firstRow);
+}
+
+void Study::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
+  const Table &table = *node.table;
+  if (options.progress)
+    options.progress->clear();
+  size_t width = 9;
+  for (const std::string &name : node.names)
+    width = std::max(width, oneLine(name).size());
+  auto error = [](double value) { return std::isnan(value) ? std::string("at a kink") : fmt::format("{:.1e}", value); };
+  fmt::print("{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), "parameter", width, "entries", "gradient error",
+             "hvp error");
+  for (int64_t i = firstRow; i < table.rows(); ++i) {
+    const double *row = table.row(i);
+    const double kinks = row[table.find("at_kink")->cell];
+    fmt::print("{:<{}}  {:>7.0f}  {:>14}  {:>10}", oneLine(table.text(row[table.find("parameter")->cell])), width,
+               row[table.find("entries")->cell], error(row[table.find("gradient_error")->cell]),
+               error(row[table.find("hvp_error")->cell]));
+    if (kinks > 0)
+      fmt::print("  ({:.0f} at a kink)", kinks);
+    fmt::print("\n");
+  }
+  std::fflush(stdout);
+}
+
+} // namespace hw::runtime

@@ -1,0 +1,36 @@
+// A compiled program, checked and ready to run: its plan, its memory, its matrix products.
+#pragma once
+
+#include "runtime/Abi.h"
+#include "runtime/Memory.h"
+#include "runtime/OneDnn.h"
+#include "runtime/Plan.h"
+
+#include <memory>
+
+namespace hw::runtime {
+
+/// Throws one sentence if this runtime or this CPU cannot run `program`.
+void checkProgram(const hw_program &program);
+
+class Program {
+public:
+  /// Checks the program and reads the head of its plan.
+  explicit Program(const hw_program &program);
+
+  /// Gets memory, reads the plan's body, makes oneDNN's products (for the threads set), writes the settings' slots.
+  /// Nothing is allocated later.
+  void load();
+
+  const hw_program &descriptor;
+  Plan plan;
+  std::byte *scratch() const { return scratchMemory.data(); }
+
+  void run(const CallNode &call) const { call.function(call.addresses.data(), scratchMemory.data()); }
+
+private:
+  Memory arena, scratchMemory;
+  std::unique_ptr<OneDnn> oneDnn;
+};
+
+} // namespace hw::runtime

@@ -1,0 +1,13 @@
+// The program's threads: one pool (GNU OpenMP's), shared with oneDNN.
+#pragma once
+
+namespace hw {
+
+/// Cores that this process may run on.
+int availableCores();
+
+/// Sets the width of hw_parallel and of oneDNN, once, before anything is loaded: bits depend on it.
+void setThreads(int width);
+int threads();
+
+} // namespace hw

@@ -1,0 +1,330 @@
+// A training: turns, shuffles, `every`, and what happens when the loss is no number any more.
+#include "runtime/Philox.h"
+#include "runtime/Study.h"
+#include "runtime/formats/Safetensors.h"
+#include "runtime/formats/Text.h"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace hw::runtime {
+
+Training::Training(Study &study, TrainNode &node) : study(study), node(node), stepsPerEpoch(node.stepsPerEpoch()) {
+  const double count = node.count->at();
+  const char *unit = node.epochs ? "epochs" : "steps";
+  if (!(count >= 0 && count < 1e15))
+    fail("{}training '{}' is to take {} {}: a number from 0 is needed", node.where.empty() ? "" : node.where + ": ",
+         node.label, shortest(count), unit);
+  total = static_cast<int64_t>(std::llround(count)) * (node.epochs ? stepsPerEpoch : 1);
+  // A seed of the language is a number; whole ones, negative too, are themselves.
+  seed = static_cast<uint64_t>(static_cast<int64_t>(node.seed->at()));
+  if (node.batch > 0)
+    order.resize(static_cast<size_t>(node.rows));
+  uint64_t bytes = 0;
+  for (const Carried &carried : node.carried)
+    bytes += carried.slot->bytes;
+  for (Snapshot *s : {&snapshot, &fresh}) {
+    s->values.resize(bytes);
+    s->tables.resize(study.program.plan.tables.size());
+  }
+}
+
+std::string Training::name() const {
+  std::string result = node.label;
+  for (const ForNode *loop : study.loops)
+    result += fmt::format(", {} = {}", loop->variable, shortest(loop->index->at()));
+  return result;
+}
+
+//---- a turn ----------------------------------------------------------------------------------------------------------
+
+void Training::startEpoch(int64_t epoch) {
+  orderEpoch = epoch;
+  std::iota(order.begin(), order.end(), 0);
+  if (node.ordered)
+    return;
+  // Fisher and Yates, as a function of seed and epoch alone.
+  PhiloxStream random(seed, static_cast<uint64_t>(epoch), shuffleTag);
+  for (size_t i = order.size(); i > 1; --i)
+    std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
+}
+
+void Training::place(int64_t step) {
+  const int64_t epoch = step / stepsPerEpoch;
+  if (node.batch > 0) {
+    if (orderEpoch != epoch)
+      startEpoch(epoch);
+    if (const Slot *indices = isTail(step) ? node.tailIndices : node.rowIndices)
+      std::memcpy(indices->data, order.data() + step % stepsPerEpoch * node.batch, indices->bytes);
+  }
+  node.epoch->set(static_cast<double>(epoch));
+  node.step->set(static_cast<double>(step));
+}
+
+double Training::turn(int64_t step) {
+  place(step);
+  const bool tail = isTail(step);
+  study.run(tail ? node.tail : node.body);
+  const Slot *loss = tail ? node.tailLoss : node.loss;
+  return loss ? loss->at() : 0;
+}
+
+void Training::runEvery(int64_t completed) {
+  const int64_t epochs = completed / stepsPerEpoch;
+  const bool epochEnds = completed % stepsPerEpoch == 0;
+  for (Every &every : node.every) {
+    if (every.epochs ? !epochEnds || epochs % every.period != 0 : completed % every.period != 0)
+      continue;
+    every.epoch->set(static_cast<double>(epochs));
+    every.step->set(static_cast<double>(completed));
+    study.run(every.body);
+    if (study.stopping)
+      return;
+  }
+}
+
+//---- all turns -------------------------------------------------------------------------------------------------------
+
+void Training::run() {
+  const auto start = Clock::now();
+  Progress *progress = study.replaying ? nullptr : study.options.progress;
+  if (progress)
+    progress->begin(name(), total, node.epochs ? total / std::max<int64_t>(stepsPerEpoch, 1) : 0);
+  // A training inside `every` must not end the one around it.
+  const bool outerStopping = std::exchange(study.stopping, false);
+
+  // The clock is read some fifty times a second, however long a step takes.
+  double perStep = 0;
+  int64_t nextLook = 1, lastLook = 0;
+  auto lastTime = start;
+  int64_t nextSnapshot = 0, done = 0;
+  double loss = NAN;
+  const char *end = "finished";
+  auto report = [&] {
+    if (study.replaying)
+      return;
+    TrainReport r;
+    r.label = node.label;
+    for (const ForNode *loop : study.loops)
+      r.loops.emplace_back(loop->variable, loop->index->at());
+    r.seed = node.seed->at();
+    r.loss = loss;
+    r.seconds = secondsSince(start);
+    r.epochs = done / stepsPerEpoch;
+    r.steps = done;
+    r.end = end;
+    study.reports.push_back(std::move(r));
+    if (progress)
+      progress->end(done, done / stepsPerEpoch, loss, end == std::string_view("finished") ? "" : end);
+  };
+
+  while (done < total) {
+    const int64_t step = done;
+    // The weights to go back to should the loss become NaN: at an epoch's start, and at most 1/500 of the time.
+    if (step >= nextSnapshot && step % stepsPerEpoch == 0 && !study.replaying) {
+      const auto before = Clock::now();
+      takeSnapshot(step);
+      const double cost = secondsSince(before);
+      nextSnapshot = step + 1 + static_cast<int64_t>(500 * std::min(cost / std::max(perStep, 1e-7), 1e6));
+      if (perStep == 0) // no step timed yet: look again soon
+        nextSnapshot = std::min<int64_t>(nextSnapshot, 500);
+    }
+    loss = turn(step);
+    if (!std::isfinite(loss) && !study.replaying) {
+      end = "not finite";
+      report();
+      explain(step, loss);
+    }
+    ++done;
+    if (!node.every.empty())
+      runEvery(done);
+    if (wasInterrupted()) {
+      end = "interrupted";
+      if (!study.replaying)
+        saveWeights("interrupted", done);
+      report();
+      throw Interrupted();
+    }
+    if (study.stopping) {
+      end = "stopped";
+      break;
+    }
+    if (done >= nextLook) {
+      const auto now = Clock::now();
+      const double passed = std::chrono::duration<double>(now - lastTime).count();
+      perStep = std::max(passed / static_cast<double>(done - lastLook), 1e-8);
+      // Growing slowly: a first step may be quick by chance.
+      nextLook = done + std::min(std::max<int64_t>(static_cast<int64_t>(0.02 / perStep), 1), 4 * (done - lastLook));
+      lastLook = done;
+      lastTime = now;
+      if (progress)
+        progress->update(done, done / stepsPerEpoch, loss);
+      if (!study.replaying && std::chrono::duration<double>(now - study.lastWrite).count() > 5)
+        study.writeTables();
+    }
+  }
+  study.stopping = outerStopping;
+  report();
+}
+
+//---- not a number ----------------------------------------------------------------------------------------------------
+
+template <class Word, Word exponent> static bool allFinite(const std::byte *data, uint64_t bytes) {
+  Word worst = 0;
+  for (uint64_t i = 0; i < bytes; i += sizeof(Word)) {
+    Word word;
+    std::memcpy(&word, data + i, sizeof word);
+    worst |= (word & exponent) == exponent;
+  }
+  return worst == 0;
+}
+
+static bool finite(const Slot &slot) {
+  if (slot.type == HW_F32)
+    return allFinite<uint32_t, 0x7F800000>(slot.data, slot.bytes);
+  if (slot.type == HW_F64)
+    return allFinite<uint64_t, 0x7FF0000000000000>(slot.data, slot.bytes);
+  return true;
+}
+
+bool Training::weightsFinite() const {
+  for (const Carried &carried : node.carried)
+    if (carried.role == "weight" && !finite(*carried.slot))
+      return false;
+  return true;
+}
+
+void Training::takeSnapshot(int64_t step) {
+  // A snapshot that has the NaN in it would be of no use: the one before stays.
+  if (snapshot.step >= 0 && !weightsFinite())
+    return;
+  std::byte *to = fresh.values.data();
+  for (const Carried &carried : node.carried) {
+    std::memcpy(to, carried.slot->data, carried.slot->bytes);
+    to += carried.slot->bytes;
+  }
+  for (size_t i = 0; i < fresh.tables.size(); ++i) {
+    const Table &table = *study.program.plan.tables[i];
+    fresh.tables[i].count = table.rows();
+    auto &cells = fresh.tables[i].cells;
+    cells.clear();
+    if (table.hidden())
+      for (int64_t row = 0; row < table.rows(); ++row)
+        cells.insert(cells.end(), table.row(row), table.row(row) + table.width());
+  }
+  fresh.step = step;
+  std::swap(snapshot, fresh);
+}
+
+void Training::restore() {
+  const std::byte *from = snapshot.values.data();
+  for (const Carried &carried : node.carried) {
+    std::memcpy(carried.slot->data, from, carried.slot->bytes);
+    from += carried.slot->bytes;
+  }
+  for (size_t i = 0; i < snapshot.tables.size(); ++i) {
+    Table &table = *study.program.plan.tables[i];
+    const auto &saved = snapshot.tables[i];
+    if (!table.hidden()) {
+      table.truncate(saved.count);
+      continue;
+    }
+    table.truncate(0);
+    for (int64_t row = 0; row < saved.count; ++row) {
+      double *cells = table.append();
+      std::memcpy(cells, saved.cells.data() + static_cast<size_t>(row) * table.width(), table.width() * sizeof(double));
+    }
+  }
+}
+
+void Training::replayTo(int64_t step) {
+  restore();
+  for (int64_t s = snapshot.step; s < step; ++s) {
+    turn(s);
+    runEvery(s + 1);
+    if (wasInterrupted())
+      throw Interrupted();
+  }
+}
+
+void Training::explain(int64_t badStep, double loss) {
+  study.replaying = true;
+  const int64_t epoch = badStep / stepsPerEpoch, epochStart = std::max(epoch * stepsPerEpoch, snapshot.step);
+  std::string kept;
+  replayTo(epochStart);
+  if (study.options.out) {
+    const std::string file = node.label + "-before-nan";
+    saveWeights(file, epochStart);
+    kept = fmt::format("; the weights at the start of epoch {} are in {}", epochStart / stepsPerEpoch,
+                       study.options.out->path(file, ".safetensors"));
+  }
+  // A loss can be NaN because an update made the weights so: then that update is to blame. (After the first snapshot,
+  // only finite weights are kept; so if they are not finite there, they never were.)
+  restore();
+  const bool finiteAtStart = weightsFinite();
+  int64_t culprit = badStep;
+  for (int64_t s = snapshot.step; finiteAtStart && s < badStep; ++s) {
+    turn(s);
+    if (!weightsFinite()) {
+      culprit = s;
+      break;
+    }
+    runEvery(s + 1);
+    if (wasInterrupted())
+      throw Interrupted();
+  }
+  std::string blame;
+  if (!finiteAtStart)
+    blame = ": its weights are not finite before the first step";
+  else {
+    const Diagnosis &diagnosis = isTail(culprit) ? node.diagnoseTail : node.diagnose;
+    if (diagnosis.call) {
+      replayTo(culprit);
+      place(culprit);
+      study.program.run(*diagnosis.call);
+      const double found = diagnosis.result->at();
+      if (found >= 0 && found < static_cast<double>(diagnosis.operations.size())) {
+        const auto &operation = diagnosis.operations[static_cast<size_t>(found)];
+        blame = fmt::format("; the first operation whose result is not finite is {}{}", operation.name,
+                            operation.where.empty() ? "" : " at " + operation.where);
+      }
+    }
+    if (culprit != badStep)
+      blame = fmt::format(" after the update of step {} had made weights that are not finite{}", culprit, blame);
+  }
+  study.replaying = false;
+  fail("{}the loss of training '{}' became {} in epoch {}, step {} (counted from 0){}{}: a smaller learning rate, "
+       "clip_norm, or a guard in "
+       "that operation may help",
+       node.where.empty() ? "" : node.where + ": ", name(), std::isnan(loss) ? "nan" : shortest(loss), epoch, badStep,
+       blame, kept);
+}
+
+//---- weights ---------------------------------------------------------------------------------------------------------
+
+void Training::saveWeights(const std::string &file, int64_t step) {
+  if (!study.options.out)
+    return;
+  // `save net` writes parameters without the net's name; so does this if there is only one.
+  std::string prefix;
+  bool common = true;
+  for (const Carried &carried : node.carried) {
+    if (carried.role != "weight" && carried.role != "state")
+      continue;
+    const std::string first = carried.name.substr(0, carried.name.find('.') + 1);
+    if (prefix.empty())
+      prefix = first;
+    common = common && !first.empty() && first == prefix;
+  }
+  std::vector<NamedTensor> tensors;
+  for (const Carried &carried : node.carried)
+    if ((carried.role == "weight" || carried.role == "state") && fileType(carried.slot->type))
+      tensors.push_back({common ? carried.name.substr(prefix.size()) : carried.name,
+                         {*fileType(carried.slot->type), carried.slot->shape, carried.slot->data}});
+  writeSafetensors(
+      *study.options.out, file, tensors,
+      {{"training", node.label}, {"epoch", std::to_string(step / stepsPerEpoch)}, {"step", std::to_string(step)}});
+}
+
+} // namespace hw::runtime

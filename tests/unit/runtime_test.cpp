@@ -1,0 +1,980 @@
+// The runtime on plans written by hand, with C++ functions as compiled entries.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include "runtime/Bench.h"
+#include "runtime/LinearAlgebra.h"
+#include "runtime/Main.h"
+#include "runtime/OneDnn.h"
+#include "runtime/Philox.h"
+#include "runtime/Study.h"
+#include "runtime/Threads.h"
+#include "runtime/formats/Npy.h"
+#include "runtime/formats/Safetensors.h"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <sstream>
+#include <unistd.h>
+
+using namespace hw;
+using namespace hw::runtime;
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+fs::path scratchFolder() {
+  static const fs::path base = [] {
+    std::string name = (fs::temp_directory_path() / "hw-runtime-XXXXXX").string();
+    return fs::path(mkdtemp(name.data()));
+  }();
+  static int next = 0;
+  return base / std::to_string(next++);
+}
+
+std::string readText(const fs::path &path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// What `run` writes to `descriptor`.
+template <class Run> std::string captured(int descriptor, Run &&run) {
+  char name[] = "/tmp/hw-capture-XXXXXX";
+  const int file = mkstemp(name), saved = dup(descriptor);
+  std::fflush(nullptr);
+  dup2(file, descriptor);
+  run();
+  std::fflush(nullptr);
+  dup2(saved, descriptor);
+  close(saved);
+  close(file);
+  const std::string text = readText(name);
+  unlink(name);
+  return text;
+}
+
+/// A program under construction.
+struct Builder {
+  Json slots = Json::array(), settings = Json::array(), body = Json::array();
+  uint64_t arena = 0;
+  std::vector<hw_entry> entries;
+  std::string text;
+  hw_program program{};
+
+  int slot(const char *type, Shape shape = {}) {
+    const uint64_t size = type[0] == 'f' || type[0] == 'i' || type[0] == 'u' ? 8 : 8; // room enough for every type
+    slots.push_back({{"type", type}, {"shape", shape}, {"offset", arena}});
+    arena += (static_cast<uint64_t>(*elementCount(shape)) * size + 63) / 64 * 64;
+    return static_cast<int>(slots.size()) - 1;
+  }
+  int setting(const char *name, Json value, bool fixed = false) {
+    const int where = slot("f64");
+    settings.push_back({{"name", name}, {"value", value}, {"slot", where}, {"fixed", fixed}});
+    return where;
+  }
+  Json call(hw_function function, std::vector<int> args, std::vector<int> results = {}) {
+    entries.push_back({"entry", function, 0, 10, 20});
+    return {{"op", "call"}, {"fn", entries.size() - 1}, {"args", args}, {"results", results}};
+  }
+  const hw_program &build() {
+    const Json plan = {{"version", 1}, {"name", "unit"}, {"precision", "f64"},   {"arena", arena},
+                       {"scratch", 0}, {"slots", slots}, {"settings", settings}, {"body", body}};
+    text = plan.dump();
+    program = {HW_ABI, 16, "test", text.data(), text.size(), entries.data(), entries.size(), nullptr, 0};
+    return program;
+  }
+};
+
+/// A program run to its end, with its slots to look at.
+struct Ran {
+  Builder builder;
+  runtime::Program program;
+  fs::path folder = scratchFolder();
+  OutDir out{folder.string(), OutDir::Existing::refuse};
+  Study study;
+
+  explicit Ran(const Builder &b, const std::string &data = ".", bool start = true)
+      : builder(b), program(builder.build()), study(program, {data, &out, nullptr, false}) {
+    program.load();
+    if (start)
+      run();
+  }
+  void run() {
+    study.run();
+    study.writeTables(true);
+  }
+  double value(int slot, int64_t i = 0) const { return program.plan.slots[static_cast<size_t>(slot)].at(i); }
+  std::string file(const std::string &name) const { return readText(folder / name); }
+};
+
+double *doubles(void *p) { return static_cast<double *>(p); }
+
+std::vector<double> seen; // what entries note down
+
+void noteFirst(void *const *a, void *) { seen.push_back(*doubles(a[0])); }
+
+} // namespace
+
+//---- random numbers --------------------------------------------------------------------------------------------------
+
+TEST_CASE("Philox gives the known answers of Random123") {
+  // kat_vectors of the Random123 distribution, philox4x32 with 10 rounds.
+  CHECK(philox4x32({0, 0, 0, 0}, {0, 0}) == PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
+        PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
+}
+
+TEST_CASE("a bounded random number is uniform") {
+  PhiloxStream random(7, 3, shuffleTag);
+  std::vector<int> counts(10);
+  for (int i = 0; i < 100000; ++i)
+    ++counts.at(random.below(10));
+  for (int count : counts)
+    CHECK(std::abs(count - 10000) < 500); // five standard deviations
+}
+
+//---- threads ---------------------------------------------------------------------------------------------------------
+
+TEST_CASE("hw_parallel runs every index once, also nested and for any width") {
+  for (int width : {1, 2, 3}) {
+    setThreads(width);
+    std::vector<std::atomic<int>> runs(1000);
+    hw_parallel([](void *frame,
+                   int64_t i) { ++(*static_cast<std::vector<std::atomic<int>> *>(frame))[static_cast<size_t>(i)]; },
+                &runs, 1000);
+    CHECK(std::all_of(runs.begin(), runs.end(), [](auto &n) { return n == 1; }));
+    static std::atomic<int> inner;
+    inner = 0;
+    hw_parallel([](void *, int64_t) { hw_parallel([](void *, int64_t) { ++inner; }, nullptr, 5); }, nullptr, 4);
+    CHECK(inner == 20);
+  }
+  setThreads(availableCores());
+}
+
+//---- linear algebra --------------------------------------------------------------------------------------------------
+
+template <class T> static void checkLinearAlgebra(double tolerance) {
+  constexpr int batch = 2, n = 7, k = 3;
+  const bool f64 = sizeof(T) == 8;
+  std::mt19937 random(1);
+  std::normal_distribution<double> normal;
+  std::vector<T> m(batch * n * n), a(batch * n * n), b(batch * n * k), l(a.size()), x(b.size());
+  for (T &v : m)
+    v = static_cast<T>(normal(random));
+  for (T &v : b)
+    v = static_cast<T>(normal(random));
+  for (int t = 0; t < batch; ++t)
+    for (int i = 0; i < n; ++i)
+      for (int j = 0; j < n; ++j) {
+        double sum = i == j ? 1 : 0;
+        for (int p = 0; p < n; ++p)
+          sum += static_cast<double>(m[t * n * n + i * n + p]) * m[t * n * n + j * n + p];
+        a[t * n * n + i * n + j] = static_cast<T>(sum);
+      }
+  // The residual of `matrix` x = b, its element given by `at`.
+  auto residual = [&](auto &&at) {
+    double worst = 0;
+    for (int t = 0; t < batch; ++t)
+      for (int i = 0; i < n; ++i)
+        for (int c = 0; c < k; ++c) {
+          double sum = -static_cast<double>(b[t * n * k + i * k + c]);
+          for (int j = 0; j < n; ++j)
+            sum += static_cast<double>(at(t, i, j)) * x[t * n * k + j * k + c];
+          worst = std::max(worst, std::abs(sum));
+        }
+    return worst;
+  };
+  hw_cholesky(f64, batch, n, a.data(), l.data());
+  auto lower = [&](int t, int i, int j) { return j <= i ? l[t * n * n + i * n + j] : T(0); };
+  for (int t = 0; t < batch; ++t)
+    for (int i = 0; i < n; ++i)
+      for (int j = 0; j < n; ++j) {
+        double sum = 0;
+        for (int p = 0; p < n; ++p)
+          sum += static_cast<double>(lower(t, i, p)) * lower(t, j, p);
+        CHECK(sum == doctest::Approx(a[t * n * n + i * n + j]).epsilon(tolerance));
+        if (j > i)
+          CHECK(l[t * n * n + i * n + j] == 0);
+      }
+  for (size_t i = 0; i < l.size(); ++i) // what is above the diagonal is not read
+    if (i % n > i / n % n)
+      l[i] = std::numeric_limits<T>::quiet_NaN();
+  hw_triangular_solve(f64, batch, n, k, 0, l.data(), b.data(), x.data());
+  CHECK(residual(lower) < 10 * tolerance);
+  hw_triangular_solve(f64, batch, n, k, 1, l.data(), b.data(), x.data());
+  CHECK(residual([&](int t, int i, int j) { return lower(t, j, i); }) < 10 * tolerance);
+  hw_lu_solve(f64, batch, n, k, m.data(), b.data(), x.data());
+  CHECK(residual([&](int t, int i, int j) { return m[t * n * n + i * n + j]; }) < 100 * tolerance);
+}
+
+TEST_CASE("cholesky, triangular_solve and lu_solve solve what they say") {
+  checkLinearAlgebra<double>(1e-13);
+  checkLinearAlgebra<float>(1e-5);
+  const double indefinite[] = {1, 2, 2, 1};
+  double result[4];
+  hw_cholesky(1, 1, 2, indefinite, result);
+  CHECK(std::isnan(result[0]));
+  CHECK(result[1] == 0);
+}
+
+TEST_CASE("eigenvalues of a symmetric matrix, and how far it is from one") {
+  const double a[] = {2, 1, 0, 1, 2, 1, 0, 1, 2};
+  double values[3];
+  CHECK(symmetricEigenvalues(true, 3, a, values) == 0);
+  const double expected[] = {2 - std::sqrt(2), 2, 2 + std::sqrt(2)};
+  for (int i = 0; i < 3; ++i)
+    CHECK(values[i] == doctest::Approx(expected[i]).epsilon(1e-14));
+  const float skew[] = {1, 1, -1, 1};
+  float two[2];
+  CHECK(symmetricEigenvalues(false, 2, skew, two) == 2);
+  const float nan[] = {1, NAN, NAN, 1};
+  symmetricEigenvalues(false, 2, nan, two);
+  CHECK(std::isnan(two[0]));
+}
+
+//---- oneDNN ----------------------------------------------------------------------------------------------------------
+
+TEST_CASE("oneDNN's products agree with plain loops in every orientation") {
+  struct Case {
+    int64_t batch, m, n, k;
+    bool transposeA, transposeB, transposeC, shareB, bias;
+    int activation;
+  };
+  std::vector<Case> cases;
+  for (int bits = 0; bits < 8; ++bits)
+    for (auto [m, n, k] :
+         {std::array<int64_t, 3>{5, 17, 9}, {64, 30, 60}, {1, 20, 7}, {20, 1, 7}, {6, 5, 1}, {1, 1, 1}})
+      cases.push_back({1, m, n, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, false, false, HW_LINEAR});
+  for (int activation : {HW_LINEAR, HW_RELU, HW_TANH, HW_LOGISTIC})
+    for (bool bias : {false, true})
+      cases.push_back({1, 33, 20, 15, false, false, false, false, bias, activation});
+  for (int bits = 0; bits < 8; ++bits)
+    cases.push_back({3, 8, 7, 6, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, bits % 2 == 0, true, HW_RELU});
+  std::vector<hw_matmul> matmuls;
+  for (const Case &c : cases) {
+    auto strides = [&](int64_t rows, int64_t columns, bool transposed, int64_t (&out)[3]) {
+      out[0] = rows * columns;
+      out[1] = transposed ? 1 : columns;
+      out[2] = transposed ? rows : 1;
+    };
+    hw_matmul m{c.batch, c.m, c.n, c.k, {}, {}, {}, c.bias, c.activation};
+    strides(c.m, c.k, c.transposeA, m.a_stride);
+    strides(c.k, c.n, c.transposeB, m.b_stride);
+    strides(c.m, c.n, c.transposeC, m.c_stride);
+    if (c.shareB)
+      m.b_stride[0] = 0;
+    matmuls.push_back(m);
+  }
+  OneDnn dnn(matmuls.data(), matmuls.size());
+  CHECK(oneDnnVersion().substr(0, 2) == "3.");
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  auto fill = [&](int64_t n) {
+    std::vector<float> v(static_cast<size_t>(n));
+    for (float &x : v)
+      x = uniform(random);
+    return v;
+  };
+  for (size_t i = 0; i < matmuls.size(); ++i) {
+    const hw_matmul &m = matmuls[i];
+    const auto a = fill(m.batch * m.m * m.k), b = fill(m.batch * m.k * m.n), bias = fill(m.n);
+    std::vector<float> c(static_cast<size_t>(m.batch * m.m * m.n), NAN);
+    hw_run_matmul(static_cast<int64_t>(i), a.data(), b.data(), m.has_bias ? bias.data() : nullptr, c.data());
+    double worst = 0;
+    auto at = [](const std::vector<float> &v, const int64_t (&s)[3], int64_t t, int64_t r, int64_t q) {
+      return static_cast<double>(v[static_cast<size_t>(t * s[0] + r * s[1] + q * s[2])]);
+    };
+    for (int64_t t = 0; t < m.batch; ++t)
+      for (int64_t r = 0; r < m.m; ++r)
+        for (int64_t q = 0; q < m.n; ++q) {
+          double sum = m.has_bias ? bias[static_cast<size_t>(q)] : 0;
+          for (int64_t p = 0; p < m.k; ++p)
+            sum += at(a, m.a_stride, t, r, p) * at(b, m.b_stride, t, p, q);
+          sum = m.activation == HW_RELU       ? std::max(sum, 0.0)
+                : m.activation == HW_TANH     ? std::tanh(sum)
+                : m.activation == HW_LOGISTIC ? 1 / (1 + std::exp(-sum))
+                                              : sum;
+          const double difference = std::abs(at(c, m.c_stride, t, r, q) - sum);
+          worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+        }
+    CAPTURE(i);
+    CHECK(worst < 1e-5);
+  }
+}
+
+//---- nodes -----------------------------------------------------------------------------------------------------------
+
+TEST_CASE("for includes its last value, and records keep the order") {
+  Builder b;
+  const int from = b.setting("from", -1), to = b.setting("to", 2), index = b.slot("f64"), square = b.slot("f32");
+  const Json body = {
+      b.call([](void *const *a, void *) { *static_cast<float *>(a[1]) = static_cast<float>(0.1 * *doubles(a[0])); },
+             {index}, {square}),
+      {{"op", "record"},
+       {"table", "t"},
+       {"columns",
+        {{{"name", "i"}, {"slot", index}}, {{"name", "who"}, {"value", "a, b"}}, {{"name", "y"}, {"slot", square}}}}}};
+  b.body = {{{"op", "for"}, {"variable", "i"}, {"index", index}, {"from", from}, {"to", to}, {"body", body}}};
+  Ran ran(b);
+  CHECK(ran.file("t.csv") == "i,who,y\n-1,\"a, b\",-0.1\n0,\"a, b\",0\n1,\"a, b\",0.1\n2,\"a, b\",0.2\n");
+}
+
+TEST_CASE("an empty loop leaves a table with its header only, and an infinite one is refused") {
+  Builder b;
+  const int from = b.setting("from", 1), to = b.setting("to", 0), index = b.slot("f64");
+  const Json record = {{"op", "record"}, {"table", "t"}, {"columns", {{{"name", "i"}, {"slot", index}}}}};
+  b.body = {{{"op", "for"},
+             {"variable", "i"},
+             {"index", index},
+             {"from", from},
+             {"to", to},
+             {"body", {record}},
+             {"loc", "x.hw:3:1"}}};
+  CHECK(Ran(b).file("t.csv") == "i\n");
+  b.settings[1]["value"] = "inf";
+  CHECK_THROWS_WITH_AS(Ran{b}, doctest::Contains("x.hw:3:1: the loop over i runs from 1 to inf"), Error);
+}
+
+TEST_CASE("records: a row each, vectors, mixed columns, missing cells; reduce, clear, hidden tables, save") {
+  Builder b;
+  const int matrix = b.slot("f64", {3, 2}), vector = b.slot("f32", {3}), scalar = b.slot("f64"), sum = b.slot("f64"),
+            last = b.slot("f64"), empty = b.slot("f64"), mean = b.slot("f64"), count = b.slot("f64");
+  b.body = {
+      b.call(
+          [](void *const *a, void *) {
+            for (int i = 0; i < 6; ++i)
+              doubles(a[0])[i] = i;
+            for (int i = 0; i < 3; ++i)
+              static_cast<float *>(a[1])[i] = static_cast<float>(i) + 0.5f;
+            *doubles(a[2]) = 7;
+          },
+          {}, {matrix, vector, scalar}),
+      {{"op", "record"},
+       {"table", "rows"},
+       {"rows", 3},
+       {"columns",
+        {{{"name", "m"}, {"slot", matrix}}, {{"name", "v"}, {"slot", vector}}, {{"name", "s"}, {"slot", scalar}}}}},
+      {{"op", "record"}, {"table", "rows"}, {"columns", {{{"name", "s"}, {"value", "text"}}}}},
+      {{"op", "record"},
+       {"table", "h"},
+       {"hidden", true},
+       {"rows", 3},
+       {"columns", {{{"name", "v"}, {"slot", vector}}}}},
+      {{"op", "reduce"}, {"kind", "sum"}, {"table", "h"}, {"column", "v"}, {"slot", sum}},
+      {{"op", "reduce"}, {"kind", "last"}, {"table", "h"}, {"column", "v"}, {"slot", last}},
+      {{"op", "reduce"}, {"kind", "mean"}, {"table", "h"}, {"column", "v"}, {"slot", mean}},
+      {{"op", "clear"}, {"table", "h"}},
+      {{"op", "reduce"}, {"kind", "max"}, {"table", "h"}, {"column", "v"}, {"slot", empty}},
+      {{"op", "reduce"}, {"kind", "count"}, {"table", "h"}, {"column", "v"}, {"slot", count}},
+      {{"op", "save"},
+       {"name", "m"},
+       {"format", "npy"},
+       {"slots", {matrix}},
+       {"loops", {{{"name", "k"}, {"slot", scalar}}}}},
+      {{"op", "save"}, {"name", "column"}, {"format", "csv"}, {"table", "rows"}, {"column", "m"}},
+      {{"op", "save"},
+       {"name", "w"},
+       {"format", "safetensors"},
+       {"slots", {matrix, vector}},
+       {"names", {"a.weight", "a.bias"}}},
+  };
+  Ran ran(b);
+  CHECK(ran.file("rows.csv") == "m[0],m[1],v,s\n0,1,0.5,7\n2,3,1.5,7\n4,5,2.5,7\nnan,nan,nan,text\n");
+  CHECK(!fs::exists(ran.folder / "h.csv"));
+  CHECK(ran.value(sum) == 4.5);
+  CHECK(ran.value(last) == 2.5);
+  CHECK(ran.value(mean) == 1.5);
+  CHECK(std::isnan(ran.value(empty)));
+  CHECK(ran.value(count) == 0);
+  const Tensor saved = readNpy((ran.folder / "m-k=7.npy").string());
+  CHECK(saved.shape() == Shape{3, 2});
+  CHECK(saved.as<double>()[5] == 5);
+  CHECK(readNpy((ran.folder / "column.npy").string()).shape() == Shape{4, 2});
+  const SafetensorsFile weights((ran.folder / "w.safetensors").string());
+  CHECK(weights.read("a.bias").as<float>()[2] == 2.5f);
+}
+
+TEST_CASE("batches: means are weighted by rows, the rest is concatenated") {
+  Builder b;
+  const int rows = b.slot("i32", {4}), tailRows = b.slot("i32", {2}), mean = b.slot("f64"), tailMean = b.slot("f64"),
+            part = b.slot("f64", {4}), tailPart = b.slot("f64", {2}), outMean = b.slot("f64"),
+            outAll = b.slot("f64", {10});
+  auto function = [](int count) {
+    return count == 4 ? hw_function([](void *const *a, void *) {
+      double sum = 0;
+      for (int i = 0; i < 4; ++i)
+        sum += doubles(a[2])[i] = static_cast<int32_t *>(a[0])[i] * 10.0;
+      *doubles(a[1]) = sum / 4;
+    })
+                      : hw_function([](void *const *a, void *) {
+                          double sum = 0;
+                          for (int i = 0; i < 2; ++i)
+                            sum += doubles(a[2])[i] = static_cast<int32_t *>(a[0])[i] * 10.0;
+                          *doubles(a[1]) = sum / 2;
+                        });
+  };
+  b.body = {{{"op", "batches"},
+             {"rows", 10},
+             {"batch", 4},
+             {"row_indices", rows},
+             {"tail_indices", tailRows},
+             {"body", {b.call(function(4), {rows}, {mean, part})}},
+             {"tail", {b.call(function(2), {tailRows}, {tailMean, tailPart})}},
+             {"results",
+              {{{"combine", "mean"}, {"slot", outMean}, {"from", mean}, {"tail_from", tailMean}},
+               {{"combine", "concat"}, {"slot", outAll}, {"from", part}, {"tail_from", tailPart}}}}}};
+  Ran ran(b);
+  CHECK(ran.value(outMean) == doctest::Approx(45).epsilon(1e-15));
+  for (int i = 0; i < 10; ++i)
+    CHECK(ran.value(outAll, i) == 10.0 * i);
+}
+
+TEST_CASE("dense makes the matrix of an operator, eigvals its eigenvalues") {
+  constexpr int n = 37; // more than a block of columns, and not a multiple
+  Builder b;
+  const int in = b.slot("f64", {n}), out = b.slot("f64", {n}), matrix = b.slot("f64", {n, n}),
+            values = b.slot("f64", {n});
+  // The second difference, whose eigenvalues are 2 - 2 cos(k pi / (n + 1)).
+  auto second = [](void *const *a, void *) {
+    const double *v = doubles(a[0]);
+    for (int i = 0; i < n; ++i)
+      doubles(a[1])[i] = 2 * v[i] - (i > 0 ? v[i - 1] : 0) - (i + 1 < n ? v[i + 1] : 0);
+  };
+  b.body = {
+      {{"op", "dense"}, {"input", in}, {"output", out}, {"result", matrix}, {"body", {b.call(second, {in}, {out})}}},
+      {{"op", "eigvals"}, {"from", matrix}, {"to", values}}};
+  Ran ran(b);
+  for (int i = 0; i < n; ++i) {
+    CHECK(ran.value(values, i) == doctest::Approx(2 - 2 * std::cos((i + 1) * M_PI / (n + 1))).epsilon(1e-12));
+    for (int j = 0; j < n; ++j)
+      CHECK(ran.value(matrix, i * n + j) == (i == j ? 2 : std::abs(i - j) == 1 ? -1 : 0));
+  }
+  // A rectangular operator lands in the right places too; and eigvals objects to what is not symmetric.
+  Builder skew;
+  const int v = skew.slot("f64", {2}), w = skew.slot("f64", {2}), a = skew.slot("f64", {2, 2}),
+            e = skew.slot("f64", {2});
+  skew.body = {{{"op", "dense"},
+                {"input", v},
+                {"output", w},
+                {"result", a},
+                {"body",
+                 {skew.call(
+                     [](void *const *p, void *) {
+                       doubles(p[1])[0] = doubles(p[0])[0] + 5 * doubles(p[0])[1];
+                       doubles(p[1])[1] = 0;
+                     },
+                     {v}, {w})}}},
+               {{"op", "eigvals"}, {"from", a}, {"to", e}, {"loc", "x.hw:9:2"}}};
+  CHECK_THROWS_WITH_AS(Ran{skew}, doctest::Contains("x.hw:9:2: eigvals wants a symmetric matrix"), Error);
+}
+
+TEST_CASE("data sets are read, converted and checked") {
+  const fs::path folder = scratchFolder();
+  fs::create_directories(folder);
+  const int64_t labels[] = {0, 2, 1};
+  writeNpy((folder / "labels.npy").string(), {DType::i64, {3}, labels});
+  std::ofstream(folder / "t.csv") << "x,y\n1,2\n3,4.5\n";
+  Builder b;
+  const int where = b.slot("i32", {3}), y = b.slot("f32", {2, 1});
+  b.body = {{{"op", "dataset"}, {"slot", where}, {"kind", "npy"}, {"path", "labels.npy"}, {"classes", 3}},
+            {{"op", "dataset"}, {"slot", y}, {"kind", "csv"}, {"path", "t.csv"}, {"part", "y"}}};
+  Ran ran(b, folder.string());
+  CHECK(ran.value(where, 1) == 2);
+  CHECK(ran.value(y, 1) == 4.5);
+  Builder few = b;
+  few.body[0]["classes"] = 2;
+  CHECK_THROWS_WITH_AS(Ran(few, folder.string()), doctest::Contains("label 2 of element 1 is not in 0..1"), Error);
+  Builder other = b;
+  other.slots[static_cast<size_t>(where)]["shape"] = {2};
+  CHECK_THROWS_WITH_AS(Ran(other, folder.string()), doctest::Contains("the program was compiled for i32 of [2], but"),
+                       Error);
+  CHECK_THROWS_AS(Ran(b, (folder / "nowhere").string()), Error);
+}
+
+//---- training --------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct TrainParts {
+  int w, epoch, step, count, seed, loss, rows = -1, tailRows = -1;
+};
+
+/// A training that carries w: f64[2]; `step` and `tail` take (w, epoch, step, rows) and give (w, loss).
+TrainParts addTraining(Builder &b, double count, const char *unit, int64_t rows, int64_t batch, hw_function step,
+                       hw_function tail = nullptr) {
+  TrainParts p;
+  p.w = b.slot("f64", {2});
+  p.epoch = b.slot("f64");
+  p.step = b.slot("f64");
+  p.loss = b.slot("f64");
+  p.count = b.setting("count", count);
+  p.seed = b.setting("seed", 5);
+  if (batch) {
+    p.rows = b.slot("i32", {batch});
+    if (rows % batch)
+      p.tailRows = b.slot("i32", {rows % batch});
+  }
+  const int any = batch ? p.rows : p.epoch, anyTail = p.tailRows >= 0 ? p.tailRows : p.epoch;
+  Json train = {{"op", "train"},
+                {"label", "net"},
+                {"rows", rows},
+                {"batch", batch},
+                {"unit", unit},
+                {"count", p.count},
+                {"seed", p.seed},
+                {"epoch", p.epoch},
+                {"step", p.step},
+                {"row_indices", p.rows},
+                {"tail_indices", p.tailRows},
+                {"loss", p.loss},
+                {"loss_tail", p.loss},
+                {"carried", {{{"slot", p.w}, {"name", "net.linear1.weight"}, {"role", "weight"}}}},
+                {"body", {b.call(step, {p.w, p.epoch, p.step, any}, {p.w, p.loss})}},
+                {"loc", "unit.hw:4:3"}};
+  if (p.tailRows >= 0)
+    train["tail"] = {b.call(tail, {p.w, p.epoch, p.step, anyTail}, {p.w, p.loss})};
+  b.body.push_back(std::move(train));
+  return p;
+}
+
+std::vector<std::vector<int>> batchesSeen;
+template <int n> void noteRows(void *const *a, void *) {
+  const auto *rows = static_cast<const int32_t *>(a[3]);
+  batchesSeen.emplace_back(rows, rows + n);
+  *doubles(a[5]) = 1;
+}
+
+/// Gradient descent on |w - (3, -1)|^2 / 2; the clock goes to `seen`.
+void descend(void *const *a, void *) {
+  double *w = doubles(a[0]);
+  const double target[] = {3, -1};
+  double loss = 0;
+  for (int i = 0; i < 2; ++i) {
+    loss += 0.5 * (w[i] - target[i]) * (w[i] - target[i]);
+    w[i] -= 0.5 * (w[i] - target[i]);
+  }
+  *doubles(a[5]) = loss;
+  seen.push_back(*doubles(a[2]));
+}
+
+} // namespace
+
+TEST_CASE("batches are a permutation each epoch, a function of seed and epoch, with the rest at the end") {
+  auto run = [](double seed, bool ordered) {
+    Builder b;
+    addTraining(b, 3, "epochs", 10, 4, noteRows<4>, noteRows<2>);
+    b.settings[1]["value"] = seed;
+    b.body[0]["ordered"] = ordered;
+    batchesSeen.clear();
+    Ran ran(b);
+    REQUIRE(batchesSeen.size() == 9);
+    std::vector<std::vector<int>> epochs;
+    for (int e = 0; e < 3; ++e) {
+      std::vector<int> all;
+      for (int i = 0; i < 3; ++i) {
+        CHECK(batchesSeen[e * 3 + i].size() == (i < 2 ? 4 : 2));
+        all.insert(all.end(), batchesSeen[e * 3 + i].begin(), batchesSeen[e * 3 + i].end());
+      }
+      epochs.push_back(all);
+      std::sort(all.begin(), all.end());
+      for (int i = 0; i < 10; ++i)
+        CHECK(all[i] == i);
+    }
+    return epochs;
+  };
+  const auto first = run(5, false);
+  CHECK(first == run(5, false));
+  CHECK(first != run(6, false));
+  CHECK(first[0] != first[1]);
+  // Known answer: the order must not change from one version to the next.
+  const auto ordered = run(5, true);
+  CHECK(std::is_sorted(ordered[2].begin(), ordered[2].end()));
+}
+
+TEST_CASE("a training descends, counts, runs what is due every so often, and stops") {
+  Builder b;
+  const TrainParts p = addTraining(b, 20, "epochs", 8, 4, descend);
+  const int e1 = b.slot("f64"), s1 = b.slot("f64"), e2 = b.slot("f64"), s2 = b.slot("f64"), condition = b.slot("i1");
+  auto record = [&](const char *table, int epoch, int step) -> Json {
+    return {{"op", "record"},
+            {"table", table},
+            {"columns", {{{"name", "epoch"}, {"slot", epoch}}, {{"name", "step"}, {"slot", step}}}}};
+  };
+  b.body[0]["every"] = {
+      {{"period", 2},
+       {"unit", "epochs"},
+       {"epoch", e1},
+       {"step", s1},
+       {"body",
+        {record("epochs", e1, s1),
+         b.call([](void *const *a, void *) { *static_cast<uint8_t *>(a[1]) = *doubles(a[0]) >= 6; }, {e1}, {condition}),
+         {{"op", "stop"}, {"slot", condition}}}}},
+      {{"period", 5}, {"unit", "steps"}, {"epoch", e2}, {"step", s2}, {"body", {record("steps", e2, s2)}}}};
+  seen.clear();
+  Ran ran(b);
+  std::vector<double> steps(12);
+  std::iota(steps.begin(), steps.end(), 0.0);
+  CHECK(seen == steps);
+  CHECK(ran.value(p.w, 0) == doctest::Approx(3 * (1 - std::pow(0.5, 12))));
+  CHECK(ran.file("epochs.csv") == "epoch,step\n2,4\n4,8\n6,12\n");
+  CHECK(ran.file("steps.csv") == "epoch,step\n2,5\n5,10\n");
+  REQUIRE(ran.study.trainings().size() == 1);
+  CHECK(ran.study.trainings()[0].end == std::string("stopped"));
+  CHECK(ran.study.trainings()[0].steps == 12);
+}
+
+TEST_CASE("a training counted in steps ends within an epoch, and none at all is fine") {
+  for (double count : {0.0, 3.0}) {
+    Builder b;
+    addTraining(b, count, "steps", 8, 4, descend);
+    seen.clear();
+    Ran ran(b);
+    CHECK(seen.size() == static_cast<size_t>(count));
+  }
+  Builder b;
+  addTraining(b, -1, "steps", 8, 4, descend);
+  CHECK_THROWS_WITH_AS(Ran{b}, doctest::Contains("unit.hw:4:3: training 'net' is to take -1 steps"), Error);
+}
+
+TEST_CASE("a loss that is no number stops the run, names the operation, and keeps the epoch's first weights") {
+  Builder b;
+  // 4 steps an epoch; the loss of step 10 (epoch 2) is NaN.
+  const TrainParts p = addTraining(b, 5, "epochs", 16, 4, [](void *const *a, void *s) {
+    descend(a, s);
+    if (*doubles(a[2]) == 10)
+      *doubles(a[5]) = NAN;
+  });
+  const int found = b.slot("f64");
+  // The diagnosis sees the state before step 10, which it notes down.
+  Json diagnose = b.call(
+      [](void *const *a, void *) {
+        seen = {doubles(a[0])[0], *doubles(a[1]), *doubles(a[2])};
+        *doubles(a[3]) = 1;
+      },
+      {p.w, p.epoch, p.step}, {found});
+  diagnose["operations"] = {{{"name", "exp"}, {"loc", "unit.hw:5:5"}}, {{"name", "log"}, {"loc", "unit.hw:6:7"}}};
+  b.body[0]["diagnose"] = diagnose;
+  const int epoch = b.slot("f64"), step = b.slot("f64");
+  const Json record = {{"op", "record"}, {"table", "steps"}, {"columns", {{{"name", "step"}, {"slot", step}}}}};
+  b.body[0]["every"] = {{{"period", 1}, {"unit", "steps"}, {"epoch", epoch}, {"step", step}, {"body", {record}}}};
+  Ran ran(b, ".", false);
+  CHECK_THROWS_WITH_AS(
+      ran.run(),
+      doctest::Contains("the loss of training 'net' became nan in epoch 2, step 10 (counted from 0); the first "
+                        "operation whose result is not finite is log at unit.hw:6:7"),
+      Error);
+  CHECK(seen == std::vector<double>{3 * (1 - std::pow(0.5, 10)), 2, 10});
+  const Tensor kept = SafetensorsFile((ran.folder / "net-before-nan.safetensors").string()).read("linear1.weight");
+  CHECK(kept.as<double>()[0] == 3 * (1 - std::pow(0.5, 8)));
+  // What was recorded is there once, though steps were replayed.
+  ran.study.writeTables(true);
+  CHECK(ran.file("steps.csv") == "step\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
+}
+
+TEST_CASE("weights that an update made NaN are blamed on that update") {
+  Builder b;
+  const TrainParts p = addTraining(b, 50, "epochs", 4, 0, [](void *const *a, void *s) {
+    descend(a, s);
+    // The gradient of step 6 is not finite, though its loss is.
+    if (*doubles(a[2]) == 6)
+      doubles(a[0])[1] = INFINITY;
+  });
+  const int found = b.slot("f64");
+  Json diagnose =
+      b.call([](void *const *a, void *) { *doubles(a[1]) = *doubles(a[0]) == 6 ? 0 : -1; }, {p.step}, {found});
+  diagnose["operations"] = {{{"name", "sqrt"}, {"loc", "unit.hw:5:5"}}};
+  b.body[0]["diagnose"] = diagnose;
+  CHECK_THROWS_WITH_AS(
+      Ran{b},
+      doctest::Contains(
+          "became inf in epoch 7, step 7 (counted from 0) after the update of step 6 had made weights that are not "
+          "finite; the first operation whose result is not finite is sqrt at unit.hw:5:5"),
+      Error);
+}
+
+TEST_CASE("weights that never were finite are said to be so") {
+  Builder b;
+  const TrainParts p = addTraining(b, 5, "epochs", 4, 0, descend);
+  b.body.insert(b.body.begin(), b.call([](void *const *a, void *) { doubles(a[0])[0] = NAN; }, {}, {p.w}));
+  CHECK_THROWS_WITH_AS(Ran{b}, doctest::Contains("its weights are not finite before the first step"), Error);
+}
+
+//---- gradcheck -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// E = sum a_i w_i^2 / 2 + sin(w_0) w_2 + |v_0 - kink|, for w: [3], v: [1]. The arguments: w, v.
+double wrong = 0;
+constexpr double coefficient[] = {1, -2, 3};
+void checkedLoss(void *const *p, void *) {
+  const double *w = doubles(p[0]), *v = doubles(p[1]);
+  double e = std::sin(w[0]) * w[2] + std::abs(v[0]);
+  for (int i = 0; i < 3; ++i)
+    e += 0.5 * coefficient[i] * w[i] * w[i];
+  *doubles(p[2]) = e;
+  *doubles(p[3]) = v[0] > 0 ? 1 : v[0] < 0 ? 2 : 0;
+}
+void checkedGradient(void *const *p, void *) {
+  const double *w = doubles(p[0]), *v = doubles(p[1]);
+  double *g = doubles(p[2]);
+  for (int i = 0; i < 3; ++i)
+    g[i] = coefficient[i] * w[i];
+  g[0] += std::cos(w[0]) * w[2];
+  g[2] += std::sin(w[0]) + wrong;
+  *doubles(p[3]) = v[0] > 0 ? 1 : v[0] < 0 ? -1 : 0;
+}
+void checkedProduct(void *const *p, void *) {
+  const double *w = doubles(p[0]), *d = doubles(p[2]);
+  double *h = doubles(p[4]);
+  for (int i = 0; i < 3; ++i)
+    h[i] = coefficient[i] * d[i];
+  h[0] += -std::sin(w[0]) * w[2] * d[0] + std::cos(w[0]) * d[2];
+  h[2] += std::cos(w[0]) * d[0];
+  *doubles(p[5]) = 0;
+}
+
+Builder gradcheckProgram(double v) {
+  Builder b;
+  const int w = b.slot("f64", {3}), k = b.slot("f64", {1}), dw = b.slot("f64", {3}), dk = b.slot("f64", {1}),
+            loss = b.slot("f64"), kinks = b.slot("f64"), start = b.setting("start", v), ow = b.slot("f64", {3}),
+            ok = b.slot("f64", {1});
+  b.body = {
+      b.call(
+          [](void *const *p, void *) {
+            for (int i = 0; i < 3; ++i)
+              doubles(p[1])[i] = 0.3 + i;
+            *doubles(p[2]) = *doubles(p[0]);
+          },
+          {start}, {w, k}),
+      {{"op", "gradcheck"},
+       {"table", "check"},
+       {"names", {"w", "k"}},
+       {"weights", {w, k}},
+       {"loss", {{"args", {w, k}}, {"results", {loss, kinks}}, {"body", {b.call(checkedLoss, {w, k}, {loss, kinks})}}}},
+       {"gradient", {{"args", {w, k}}, {"results", {ow, ok}}, {"body", {b.call(checkedGradient, {w, k}, {ow, ok})}}}},
+       {"product",
+        {{"args", {w, k, dw, dk}},
+         {"results", {ow, ok}},
+         {"body", {b.call(checkedProduct, {w, k, dw, dk}, {ow, ok})}}}}}};
+  return b;
+}
+
+} // namespace
+
+TEST_CASE("gradcheck agrees with right derivatives, sees wrong ones, and sets kinks apart") {
+  wrong = 0;
+  {
+    Ran ran(gradcheckProgram(0.5));
+    const Table &table = *ran.program.plan.tables[0];
+    REQUIRE(table.rows() == 2);
+    CHECK(table.text(table.row(1)[0]) == "k");
+    for (int i = 0; i < 2; ++i) {
+      CHECK(table.row(i)[table.find("gradient_error")->cell] < 1e-9);
+      CHECK(table.row(i)[table.find("hvp_error")->cell] < 1e-8);
+      CHECK(table.row(i)[table.find("at_kink")->cell] == 0);
+    }
+    CHECK(!ran.study.failedGradcheck);
+    CHECK(ran.value(0, 1) == 1.3); // the weights are as they were
+  }
+  {
+    Ran ran(gradcheckProgram(0)); // on the kink itself
+    const Table &table = *ran.program.plan.tables[0];
+    CHECK(table.row(0)[table.find("gradient_error")->cell] < 1e-9);
+    CHECK(std::isnan(table.row(1)[table.find("gradient_error")->cell]));
+    CHECK(table.row(1)[table.find("at_kink")->cell] == 1);
+    CHECK(!ran.study.failedGradcheck);
+  }
+  wrong = 1e-5;
+  Ran ran(gradcheckProgram(0.5));
+  CHECK(ran.study.failedGradcheck);
+  const std::string text = captured(1, [&] {
+    Builder b = gradcheckProgram(0);
+    CHECK(runProgram(b.build(), {}, RunMode::gradcheck, {}) == 1);
+  });
+  CHECK(text.find("at a kink") != std::string::npos);
+  CHECK(text.find("gradient error") != std::string::npos);
+  wrong = 0;
+}
+
+//---- figures ---------------------------------------------------------------------------------------------------------
+
+TEST_CASE("a figure for each value of per, with the rows that belong to it") {
+  Builder b;
+  const int from = b.setting("from", 1), to = b.setting("to", 3), index = b.slot("f64");
+  auto record = [&](const char *target) -> Json {
+    return {{"op", "record"},
+            {"table", "curve"},
+            {"columns",
+             {{{"name", "target"}, {"value", target}},
+              {{"name", "epoch"}, {"slot", index}},
+              {{"name", "loss"}, {"slot", index}}}}};
+  };
+  auto column = [](const char *name) -> Json { return {{"table", nullptr}, {"column", name}}; };
+  b.body = {{{"op", "for"},
+             {"variable", "i"},
+             {"index", index},
+             {"from", from},
+             {"to", to},
+             {"body", {record("sinc"), record("rect")}}},
+            {{"op", "plot"},
+             {"spec",
+              {{"title", "loss, {target}"},
+               {"on", "curve"},
+               {"per", {"target"}},
+               {"logx", false},
+               {"logy", true},
+               {"marks",
+                {{{"kind", "line"},
+                  {"y", column("loss")},
+                  {"over", {column("epoch")}},
+                  {"by", Json::array()},
+                  {"label", nullptr},
+                  {"right", false}}}}}}}};
+  Ran ran(b);
+  for (const char *name : {"loss, sinc.plot.csv", "loss, rect.plot.csv"}) {
+    CAPTURE(name);
+    const std::string data = ran.file(name);
+    CHECK(std::count(data.begin(), data.end(), '\n') == 4);
+  }
+}
+
+//---- the command line ------------------------------------------------------------------------------------------------
+
+namespace {
+int runMain(const hw_program &program, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "unit");
+  std::vector<char *> argv;
+  for (std::string &a : arguments)
+    argv.push_back(a.data());
+  argv.push_back(nullptr);
+  return runExecutable(program, static_cast<int>(arguments.size()), argv.data());
+}
+} // namespace
+
+TEST_CASE("an executable: flags, settings, files, and one sentence for each mistake") {
+  Builder b;
+  addTraining(b, 3, "epochs", 4, 0, descend);
+  const int width = b.setting("width", 30, true);
+  b.body.push_back({{"op", "record"},
+                    {"table", "t"},
+                    {"columns", {{{"name", "w"}, {"slot", 0}}, {{"name", "width"}, {"slot", width}}}}});
+  const hw_program &program = b.build();
+  const std::string out = (scratchFolder() / "deep" / "er").string();
+  int status = 0;
+  auto errors = [&](std::vector<std::string> arguments) {
+    return captured(2, [&] { status = runMain(program, std::move(arguments)); });
+  };
+
+  seen.clear();
+  std::string text = errors({"--out", out, "--set", "count=2", "--set", "width=30", "--threads", "1"});
+  CHECK(status == 0);
+  CHECK(seen.size() == 2);
+  CHECK(readText(fs::path(out) / "t.csv") == "w[0],w[1],width\n2.25,-0.75,30\n");
+  const Json run = Json::parse(readText(fs::path(out) / "run.json"));
+  CHECK(run["status"] == "finished");
+  CHECK(run["settings"]["count"] == 2);
+  CHECK(run["threads"] == 1);
+  CHECK(run["trainings"][0]["steps"] == 2);
+  CHECK(run["tables"]["t"]["last"]["w[0]"] == 2.25);
+
+  text = errors({"--out", out});
+  CHECK(status == 1);
+  CHECK(text.find("--force") != std::string::npos);
+  errors({"--out", out, "--force"});
+  CHECK(status == 0);
+
+  const std::string fresh = scratchFolder().string();
+  text = errors({"--out", fresh, "--set", "rat=1"});
+  CHECK(status == 1);
+  CHECK(text == "error: there is no setting 'rat' in unit: its settings are count = 3, seed = 5, width = 30\n");
+  text = errors({"--out", fresh, "--set", "width=31"});
+  CHECK(status == 1);
+  CHECK(text.find("hwc build --set width=31 FILE") != std::string::npos);
+  text = errors({"--out", fresh, "--set", "count=many"});
+  CHECK(status == 1);
+  CHECK(text.find("'many' is not a number") != std::string::npos);
+  text = errors({"--nonsense"});
+  CHECK(status == 1);
+  CHECK(std::count(text.begin(), text.end(), '\n') == 1);
+  CHECK(!fs::exists(fresh)); // a mistake leaves nothing
+
+  const std::string help = captured(1, [&] { status = runMain(program, {"--help"}); });
+  CHECK(status == 0);
+  for (const char *part : {"count = 3", "width = 30  (fixed", "t.csv: w, width", "--data", "--force"})
+    CHECK(help.find(part) != std::string::npos);
+  CHECK(captured(1, [&] { runMain(program, {"--version"}); }).find("unit (hwc ") == 0);
+}
+
+TEST_CASE("programs that this runtime or CPU cannot run are refused in a sentence") {
+  Builder b;
+  hw_program program = b.build();
+  program.abi = HW_ABI + 1;
+  CHECK_THROWS_WITH_AS(checkProgram(program), doctest::Contains("build it again"), Error);
+  program = b.build();
+  program.plan = "{\"version\": 1, \"slots\": [{\"type\": \"f99\", \"offset\": 0}]}";
+  program.plan_size = std::strlen(program.plan);
+  CHECK_THROWS_WITH_AS(readPlanHead(program), doctest::Contains("an element type 'f99'"), Error);
+  Builder out;
+  out.slot("f64", {4});
+  out.arena = 8;
+  CHECK_THROWS_WITH_AS(readPlanHead(out.build()), doctest::Contains("outside the arena"), Error);
+  Builder unknown;
+  unknown.body = {{{"op", "frobnicate"}}};
+  CHECK_THROWS_WITH_AS(Ran{unknown}, doctest::Contains("frobnicate"), Error);
+}
+
+TEST_CASE("Ctrl-C ends after the step, with weights, tables and run.json") {
+  Builder b;
+  const TrainParts p = addTraining(b, 100, "epochs", 4, 0, [](void *const *a, void *s) {
+    descend(a, s);
+    if (*doubles(a[2]) == 4)
+      std::raise(SIGINT);
+  });
+  const int epoch = b.slot("f64"), step = b.slot("f64");
+  const Json record = {{"op", "record"}, {"table", "t"}, {"columns", {{{"name", "step"}, {"slot", step}}}}};
+  b.body[0]["every"] = {{{"period", 1}, {"unit", "epochs"}, {"epoch", epoch}, {"step", step}, {"body", {record}}}};
+  b.body.push_back(b.call(noteFirst, {p.w}));
+  const std::string out = scratchFolder().string();
+  seen.clear();
+  int status = 0;
+  const std::string text = captured(2, [&] { status = runMain(b.build(), {"--out", out}); });
+  clearInterrupt();
+  CHECK(status == 130);
+  CHECK(text.find("interrupted: what there is so far is in " + out) != std::string::npos);
+  CHECK(seen.size() == 5); // five steps, and nothing after the training
+  CHECK(SafetensorsFile(out + "/interrupted.safetensors").read("linear1.weight").as<double>()[0] ==
+        3 * (1 - std::pow(0.5, 5)));
+  CHECK(readText(out + "/t.csv") == "step\n1\n2\n3\n4\n5\n");
+  CHECK(Json::parse(readText(out + "/run.json"))["status"] == "interrupted");
+}
+
+TEST_CASE("bench times the step and the cases of a training") {
+  Builder b;
+  const TrainParts p = addTraining(b, 5, "epochs", 10, 4, noteRows<4>, noteRows<2>);
+  Json forward = b.call(noteFirst, {p.w});
+  forward["name"] = "forward";
+  b.body[0]["bench"] = {forward};
+  std::string name = "bench", json = "--benchmark_format=json", time = "--benchmark_min_time=0.001";
+  char *argv[] = {name.data(), json.data(), time.data(), nullptr};
+  int status = 1;
+  std::string text;
+  captured(2, [&] { text = captured(1, [&] { status = benchProgram(b.build(), {}, 3, argv); }); });
+  CHECK(status == 0);
+  const Json report = Json::parse(text);
+  REQUIRE(report["benchmarks"].size() == 2);
+  CHECK(report["benchmarks"][0]["name"].get<std::string>().find("net/forward") == 0);
+  CHECK(report["benchmarks"][1]["FLOP/s"].get<double>() > 0);
+}
