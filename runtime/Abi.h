@@ -12,33 +12,34 @@ extern "C" {
 /// Element types, in plans ("f32", ...) and descriptors.
 enum hw_dtype { HW_F32, HW_F64, HW_I1 /* one byte, 0 or 1 */, HW_I8, HW_UI8, HW_I32, HW_UI32, HW_UI64 };
 
-/// A compiled function. `args` are the addresses of its arguments, then of its results (64-byte aligned, row-major, dense); a result
-/// may be the very buffer of a donated argument. `scratch` is room for what it needs in between, as much as its entry says.
+/// A compiled function. `args` are the addresses of its arguments, then of its results (64-byte aligned, row-major,
+/// dense); a result may be the very buffer of a donated argument. `scratch` is room for what it needs in between, as
+/// much as its entry says.
 typedef void (*hw_function)(void *const *args, void *scratch);
 
 typedef struct {
-  const char *name;     // e.g. "train1.step"
+  const char *name; // e.g. "train1.step"
   hw_function function;
-  uint64_t scratch;     // bytes
-  double flops, bytes;  // of one call, for `bench`: multiplications and additions; memory read and written once
+  uint64_t scratch;    // bytes
+  double flops, bytes; // of one call, for `bench`: multiplications and additions; memory read and written once
 } hw_entry;
 
-/// One matrix product that oneDNN does: c = activation(a b + bias), per batch. Strides in elements of (batch, row, column).
-/// Created once, when the program loads; compiled code calls it by index.
+/// One matrix product that oneDNN does: c = activation(a b + bias), per batch. Strides in elements of (batch, row,
+/// column). Created once, when the program loads; compiled code calls it by index.
 enum hw_activation { HW_LINEAR, HW_RELU, HW_TANH, HW_LOGISTIC };
 typedef struct {
   int64_t batch, m, n, k;
   int64_t a_stride[3], b_stride[3], c_stride[3];
-  int32_t has_bias;    // a vector of n
-  int32_t activation;  // hw_activation
+  int32_t has_bias;   // a vector of n
+  int32_t activation; // hw_activation
 } hw_matmul;
 
 /// What an object exports under the symbol `hw_program_descriptor`.
 typedef struct {
-  uint32_t abi;            // HW_ABI
-  uint32_t vector_bytes;   // 64, 32 or 16: the CPU must have AVX-512, AVX2, or nothing special
-  const char *cpu;         // the LLVM name of the CPU it was compiled for
-  const char *plan;        // JSON: docs/design.md
+  uint32_t abi;          // HW_ABI
+  uint32_t vector_bytes; // 64, 32 or 16: the CPU must have AVX-512, AVX2, or nothing special
+  const char *cpu;       // the LLVM name of the CPU it was compiled for
+  const char *plan;      // JSON: docs/design.md
   uint64_t plan_size;
   const hw_entry *entries;
   uint64_t entry_count;
@@ -48,17 +49,19 @@ typedef struct {
 
 //---- called by compiled code -----------------------------------------------------------------------------------------
 
-/// Runs task(frame, i) for i in 0..count-1 on the program's threads; which thread runs which i is fixed by `count` and the width.
+/// Runs task(frame, i) for i in 0..count-1 on the program's threads; which thread runs which i is fixed by `count` and
+/// the width.
 typedef void (*hw_task)(void *frame, int64_t index);
 void hw_parallel(hw_task task, void *frame, int64_t count);
 
 /// Runs matmul number `index` of the program's descriptor (f32).
 void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c);
 
-/// Dense linear algebra on row-major matrices, `batch` of them; `is_f64` chooses the element type. See hw.cholesky and its neighbours.
+/// Dense linear algebra on row-major matrices, `batch` of them; `is_f64` chooses the element type. See hw.cholesky and
+/// its neighbours.
 void hw_cholesky(int32_t is_f64, int64_t batch, int64_t n, const void *a, void *result);
-void hw_triangular_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k, int32_t transposed, const void *t, const void *b,
-                         void *result);
+void hw_triangular_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k, int32_t transposed, const void *t,
+                         const void *b, void *result);
 void hw_lu_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k, const void *a, const void *b, void *result);
 
 #ifdef __cplusplus
