@@ -546,6 +546,23 @@ def examples_formatted(where):
 
 
 @test
+def documentation(where):
+    """every program in README.md and docs/ runs (```hw), and every example of an error is one (```hw-error)"""
+    import glob
+    found, wrong = 0, []
+    for page in [f"{ROOT}/README.md", *sorted(glob.glob(f"{ROOT}/docs/*.md"))]:
+        for number, block in enumerate(re.finditer(r"^```(hw|hw-error)\n([\s\S]*?)^```", open(page).read(), re.M), 1):
+            name = f"{os.path.basename(page)[:-3]}-{number}"
+            write(where, {f"{name}.hw": block[2]})
+            result = run(where, "run", "--quick", f"{name}.hw", "--quiet")
+            found += 1
+            if (result.code == 0) != (block[1] == "hw"):
+                wrong.append(f"{page} block {number} (```{block[1]}): exit {result.code}: {result.err[-500:]}")
+    check(found, "no program is in the documentation")
+    check(not wrong, f"{len(wrong)} of {found}:\n" + "\n".join(wrong))
+
+
+@test
 def fmt_bad_file(where):
     """`hwc fmt` of a file with an error leaves it as it was"""
     write(where, {"a.hw": "v = (1 +\n"})
