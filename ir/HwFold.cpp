@@ -297,6 +297,21 @@ template <class Op> LogicalResult constantRight(Op op, PatternRewriter &rewriter
   return success();
 }
 
+/// -(x c) = x (-c); -(x - y) = y - x.
+LogicalResult negPattern(NegOp op, PatternRewriter &rewriter) {
+  if (auto product = op.getOperand().getDefiningOp<MulOp>();
+      product && product->hasOneUse() && product.getRhs().getDefiningOp<ConstantOp>()) {
+    Value minus = rewriter.createOrFold<NegOp>(op.getLoc(), op.getType(), product.getRhs());
+    rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), product.getLhs(), minus);
+    return success();
+  }
+  if (auto difference = op.getOperand().getDefiningOp<SubOp>(); difference && difference->hasOneUse()) {
+    rewriter.replaceOpWithNewOp<SubOp>(op, op.getType(), difference.getRhs(), difference.getLhs());
+    return success();
+  }
+  return failure();
+}
+
 /// x + x = 2 x; x + -y = x - y.
 LogicalResult addPattern(AddOp op, PatternRewriter &rewriter) {
   if (op.getLhs() == op.getRhs() && !isIntegral(op.getType())) {
@@ -408,6 +423,9 @@ LogicalResult powPattern(PowOp op, PatternRewriter &rewriter) {
 
 } // namespace
 
+void NegOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<Rewrite<NegOp, negPattern>>(context);
+}
 void AddOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
   patterns.add<Rewrite<AddOp, constantRight<AddOp>>, Rewrite<AddOp, addPattern>>(context);
 }

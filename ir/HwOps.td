@@ -29,7 +29,7 @@ class Hw_Binary<string mnemonic, TypeConstraint type = Hw_NumberTensor, list<Tra
   let hasFolder = 1;
 }
 
-def NegOp : Hw_Unary<"neg", Hw_NumberTensor> { let summary = "-x"; }
+def NegOp : Hw_Unary<"neg", Hw_NumberTensor> { let summary = "-x"; let hasCanonicalizer = 1; }
 def ExpOp : Hw_Unary<"exp"> { let summary = "e^x"; }
 def Expm1Op : Hw_Unary<"expm1"> { let summary = "e^x - 1, accurate near 0"; }
 def LogOp : Hw_Unary<"log"> { let summary = "natural logarithm"; }
