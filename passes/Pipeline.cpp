@@ -16,12 +16,16 @@ void hw::buildDerivativePipeline(mlir::OpPassManager &pm) {
   pm.addPass(mlir::createCSEPass());
 }
 
-void hw::buildPipeline(mlir::OpPassManager &pm) {
-  buildDerivativePipeline(pm);
+void hw::buildOutlinePipeline(mlir::OpPassManager &pm) {
   // The graph becomes a plan and entry points.
   pm.addPass(createHoistPass());
   pm.addPass(mlir::createCSEPass());
   pm.addPass(createOutlinePass());
+}
+
+void hw::buildPipeline(mlir::OpPassManager &pm) {
+  buildDerivativePipeline(pm);
+  buildOutlinePipeline(pm);
 }
 
 void hw::registerPasses() {

@@ -11,6 +11,9 @@ void buildPipeline(mlir::OpPassManager &pm);
 /// cut into entry points.
 void buildDerivativePipeline(mlir::OpPassManager &pm);
 
+/// The rest: entry points, and the plan between them.
+void buildOutlinePipeline(mlir::OpPassManager &pm);
+
 /// Makes every pass and the pipelines (`hw-pipeline`, `hw-derivatives`) known by name to hw-opt.
 void registerPasses();
 

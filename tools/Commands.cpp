@@ -62,10 +62,11 @@ void printNet(const NetSummary &net) {
     for (const NetSummary::Parameter &parameter : layer.parameters) {
       if (parameter.trainable)
         count += parameter.size();
-      shapes.push_back(fmt::format("{}{} {}", parameter.name, parameter.trainable ? "" : " (state)", shapeText(parameter.shape)));
+      shapes.push_back(
+          fmt::format("{}{} {}", parameter.name, parameter.trainable ? "" : " (state)", shapeText(parameter.shape)));
     }
-    fmt::print("  {:{}}  {:16}  {:>12}  {}\n", layer.path.empty() ? "(itself)" : layer.path, width, shapeText(layer.output),
-               grouped(count), fmt::join(shapes, ", "));
+    fmt::print("  {:{}}  {:16}  {:>12}  {}\n", layer.path.empty() ? "(itself)" : layer.path, width,
+               shapeText(layer.output), grouped(count), fmt::join(shapes, ", "));
   }
   fmt::print("  {} parameters\n\n", grouped(net.parameters()));
 }
@@ -100,9 +101,16 @@ std::string drawGraph(mlir::ModuleOp module) {
 }
 
 /// Loads what was compiled into this process.
-std::unique_ptr<LoadedProgram> load(Driver &driver) {
+std::unique_ptr<backend::LoadedProgram> load(Driver &driver) {
+  static const backend::JitSymbol symbols[] = {
+      {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
+      {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
+      {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
+      {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
+      {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
+  };
   std::string error;
-  auto loaded = loadProgram(driver.compiled(), error);
+  auto loaded = backend::loadObject(driver.compiled().object, symbols, error);
   if (!loaded)
     fail(error);
   return loaded;
@@ -134,10 +142,10 @@ int runCheck(const Request &request) {
                    setting.fixed ? fmt::format("  (fixed when built: {})", setting.fixedReason) : "");
       fmt::print("\n");
     }
-    const Compiled &compiled = driver.compiled();
+    const backend::Compiled &compiled = driver.compiled();
     fmt::print("memory {}: {} for the study's values, {} for intermediate results of a step\n",
-               bytesText(double(compiled.arenaBytes + compiled.scratchBytes)), bytesText(double(compiled.arenaBytes)),
-               bytesText(double(compiled.scratchBytes)));
+               bytesText(double(compiled.arena + compiled.scratch)), bytesText(double(compiled.arena)),
+               bytesText(double(compiled.scratch)));
     return 0;
   });
 }
@@ -163,7 +171,7 @@ int runRun(Request request, const RunFlags &flags, const std::vector<std::string
     if (!driver.compile())
       return 1;
     auto loaded = load(driver);
-    return loaded ? runProgram(loaded->descriptor(), flags, RunMode::run, command) : 1;
+    return loaded ? runProgram(*loaded->program, flags, RunMode::run, command) : 1;
   });
 }
 
@@ -175,7 +183,7 @@ int runDescribe(const Request &request) {
     auto loaded = load(driver);
     if (!loaded)
       return 1;
-    fmt::print("{}", describeProgram(loaded->descriptor()));
+    fmt::print("{}", describeProgram(*loaded->program));
     return 0;
   });
 }
@@ -183,7 +191,9 @@ int runDescribe(const Request &request) {
 int runEmit(const Request &request, const std::string &stage, const std::string &output) {
   return guarded([&] {
     Request asked = request;
-    asked.backend.keepStages = stage == "kernels" || stage == "llvm" || stage == "asm";
+    asked.backend.wantKernels = stage == "kernels";
+    asked.backend.wantIR = stage == "llvm";
+    asked.backend.wantAssembly = stage == "asm";
     Driver driver(asked);
     if (stage == "ast")
       return driver.parse() ? deliver(ast::dump(driver.tree()), output) : 1;
@@ -197,9 +207,9 @@ int runEmit(const Request &request, const std::string &stage, const std::string 
       return driver.outline() ? deliver(print(driver.module()), output) : 1;
     if (!driver.compile())
       return 1;
-    const Compiled &compiled = driver.compiled();
+    const backend::Compiled &compiled = driver.compiled();
     return deliver(stage == "kernels" ? compiled.kernels
-                   : stage == "llvm"  ? compiled.llvm
+                   : stage == "llvm"  ? compiled.ir
                    : stage == "asm"   ? compiled.assembly
                    : stage == "plan"  ? compiled.plan
                                       : compiled.object,
@@ -222,7 +232,7 @@ int runBench(Request request, const RunFlags &flags, const std::vector<std::stri
     for (std::string &word : words)
       arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    return benchProgram(loaded->descriptor(), {flags.threads, flags.data}, int(words.size()), arguments.data());
+    return benchProgram(*loaded->program, {flags.threads, flags.data}, int(words.size()), arguments.data());
   });
 }
 
@@ -234,7 +244,7 @@ int runGradcheck(Request request, const RunFlags &flags, const std::vector<std::
     if (!driver.compile())
       return 1;
     auto loaded = load(driver);
-    return loaded ? runProgram(loaded->descriptor(), flags, RunMode::gradcheck, command) : 1;
+    return loaded ? runProgram(*loaded->program, flags, RunMode::gradcheck, command) : 1;
   });
 }
 

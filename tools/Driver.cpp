@@ -1,6 +1,7 @@
 #include "tools/Driver.h"
 
 #include "ir/Dialects.h"
+#include "passes/Passes.h"
 #include "passes/Pipeline.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -24,7 +25,8 @@ bool Driver::report() {
   return !diagnostics_.hasErrors();
 }
 
-/// An error of a pass, given at the place in the user's file where the op was written (a call site, if it comes from the prelude).
+/// An error of a pass, given at the place in the user's file where the op was written (a call site, if it comes from
+/// the prelude).
 void Driver::reportLate(mlir::Diagnostic &diagnostic) {
   auto rangeOf = [&](mlir::Location location) {
     SourceRange range;
@@ -68,12 +70,27 @@ bool Driver::elaborate() {
   mlir::DialectRegistry registry;
   registry.insert<HwDialect, study::StudyDialect, mlir::func::FuncDialect>();
   registerTransformInterfaces(registry);
-  registerBackendDialects(registry);
   context_ = std::make_unique<mlir::MLIRContext>(registry, mlir::MLIRContext::Threading::DISABLED);
   context_->loadAllAvailableDialects();
   elaborated_ = hw::elaborate(*tree_, diagnostics_, *context_, request_.elaborate);
   stage_ = 2;
-  return report() && elaborated_;
+  if (!report() || !elaborated_)
+    return false;
+  recordSettings();
+  return true;
+}
+
+/// The plan lists every setting of the file, those too that nothing uses.
+void Driver::recordSettings() {
+  mlir::Builder builder(context_.get());
+  llvm::SmallVector<mlir::Attribute> all;
+  for (const Setting &setting : elaborated_->settings)
+    all.push_back(
+        builder.getDictionaryAttr({builder.getNamedAttr("name", builder.getStringAttr(setting.name)),
+                                   builder.getNamedAttr("value", builder.getF64FloatAttr(setting.value)),
+                                   builder.getNamedAttr("fixed", builder.getBoolAttr(setting.fixed)),
+                                   builder.getNamedAttr("reason", builder.getStringAttr(setting.fixedReason))}));
+  module()->setAttr("hw.settings", builder.getArrayAttr(all));
 }
 
 bool Driver::runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build) {
@@ -112,24 +129,23 @@ bool Driver::compile() {
     return true;
   if (!outline())
     return false;
-  BackendOptions options = request_.backend;
+  backend::CompileOptions options = request_.backend;
   options.name = stem();
   options.quick = request_.elaborate.quick;
   options.precision = request_.elaborate.f64 ? "f64" : "f32";
-  for (const Setting &setting : elaborated_->settings)
-    options.settings.push_back({setting.name, setting.value, setting.fixed, setting.fixedReason});
   mlir::ScopedDiagnosticHandler handler(context_.get(), [&](mlir::Diagnostic &diagnostic) {
     reportLate(diagnostic);
     return mlir::success();
   });
-  auto compiled = compileModule(module(), options);
-  if (mlir::failed(compiled)) {
+  auto compiled = backend::compileModule(module(), options);
+  if (!compiled) {
     if (!diagnostics_.hasErrors())
-      diagnostics_.error({}, "the compiler could not generate code for this file, and did not say why: please report it");
+      diagnostics_.error({},
+                         "the compiler could not generate code for this file, and did not say why: please report it");
     report();
     return false;
   }
-  compiled_ = std::move(*compiled);
+  compiled_ = std::move(compiled);
   stage_ = 5;
   return report();
 }

@@ -7,6 +7,7 @@
 #include "frontend/elaborate/Elaborate.h"
 
 #include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
 
 #include <functional>
 #include <memory>
@@ -18,7 +19,7 @@ namespace hw {
 struct Request {
   std::string path;
   ElaborateOptions elaborate;
-  BackendOptions backend;
+  backend::CompileOptions backend;
 };
 
 /// One compilation. Each stage runs those before it; it returns false after having printed what was wrong to stderr.
@@ -39,13 +40,14 @@ public:
   const ast::Module &tree() const { return *tree_; }
   const Elaborated &elaborated() const { return *elaborated_; }
   mlir::ModuleOp module() { return *elaborated_->module; }
-  const Compiled &compiled() const { return *compiled_; }
+  const backend::Compiled &compiled() const { return *compiled_; }
   /// The file's stem, which names the program and its output folder.
   std::string stem() const;
 
 private:
   bool report();
   bool runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build);
+  void recordSettings();
   void reportLate(mlir::Diagnostic &diagnostic);
 
   Request request_;
@@ -54,7 +56,7 @@ private:
   std::optional<ast::Module> tree_;
   std::unique_ptr<mlir::MLIRContext> context_;
   std::optional<Elaborated> elaborated_;
-  std::optional<Compiled> compiled_;
+  std::optional<backend::Compiled> compiled_;
   int stage_ = 0;
 };
 

@@ -12,7 +12,8 @@ using namespace hw;
 
 namespace {
 
-/// The settings that shapes may depend on are fixed while compiling, the others written before the program runs: both read --set.
+/// The settings that shapes may depend on are fixed while compiling, the others written before the program runs: both
+/// read --set.
 bool readSettings(const std::vector<std::string> &words, std::map<std::string, double> &settings) {
   try {
     for (const std::string &word : words)
@@ -56,7 +57,8 @@ int main(int argc, char **argv) {
   addModel(build);
   addBuildFlags(build);
   build->add_option("-o,--output", buildOptions.output, "the executable (default: the file's stem)");
-  build->add_option("--bundle", buildOptions.bundle, "copy the executable and all it needs to run elsewhere into this folder");
+  build->add_option("--bundle", buildOptions.bundle,
+                    "copy the executable and all it needs to run elsewhere into this folder");
 
   auto *run = app.add_subcommand("run", "compile in memory and run at once");
   addModel(run);
@@ -83,7 +85,8 @@ int main(int argc, char **argv) {
   auto *gradcheck = app.add_subcommand("gradcheck", "compare gradients and HVPs with central differences in f64");
   addModel(gradcheck);
   addBuildFlags(gradcheck);
-  gradcheck->add_option("--threads", flags.threads, "threads to run on (default: one a core)")->check(CLI::PositiveNumber);
+  gradcheck->add_option("--threads", flags.threads, "threads to run on (default: one a core)")
+      ->check(CLI::PositiveNumber);
 
   bool fmtCheck = false, fmtStdout = false;
   auto *format = app.add_subcommand("fmt", "rewrite a file in the one canonical layout");
