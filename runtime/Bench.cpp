@@ -24,13 +24,15 @@ void addCosts(const Body &body, double &flops, double &bytes) {
     }
 }
 
-/// Counters of a rate: what one iteration does.
+/// What one iteration does, and how fast that is.
 void count(benchmark::State &state, double flops, double bytes) {
   using benchmark::Counter;
-  if (flops > 0)
-    state.counters["FLOP/s"] = Counter(flops, Counter::kIsIterationInvariantRate, Counter::OneK::kIs1000);
+  if (flops > 0) {
+    state.counters["flop"] = Counter(flops);
+    state.counters["GFLOP/s"] = Counter(flops * 1e-9, Counter::kIsIterationInvariantRate);
+  }
   if (bytes > 0)
-    state.counters["B/s"] = Counter(bytes, Counter::kIsIterationInvariantRate, Counter::OneK::kIs1000);
+    state.counters["bytes"] = Counter(bytes);
 }
 
 /// One report (one JSON document) for all trainings, though each runs its benchmarks when the plan gets there.
@@ -61,50 +63,67 @@ public:
   OneReport report;
 
 protected:
+  // A call that is there to be timed.
+  void benchCall(CallNode &node) override {
+    if (!nodes.insert(&node).second)
+      return;
+    ++found;
+    benchmark::ClearRegisteredBenchmarks();
+    registerCall(node.bench, node);
+    benchmark::RunSpecifiedBenchmarks(&report);
+  }
+
   // Runs the benchmarks where the training would be: its inputs are what they are at its first step.
   void train(TrainNode &node) override {
-    // One training of each label: a loop's other turns have the same shapes.
-    if (!labels.insert(node.label).second)
+    // Each training once: a loop's other turns have the same shapes.
+    if (!nodes.insert(&node).second)
       return;
     found += 1 + node.bench.size();
+    const std::string name = nameOf(node);
     Training training(*this, node);
     // Indices and clocks of a first step, also for the cases.
     training.place(0);
     benchmark::ClearRegisteredBenchmarks();
-    for (const BenchCase &item : node.bench) {
-      const CallNode &call = *item.call;
-      benchmark::RegisterBenchmark((node.label + "/" + item.name).c_str(),
-                                   [this, &call](benchmark::State &state) {
-                                     for (auto _ : state)
-                                       program.run(call);
-                                     count(state, call.entry->flops, call.entry->bytes);
-                                   })
-          ->UseRealTime()
-          ->MeasureProcessCPUTime();
-    }
+    for (const BenchCase &item : node.bench)
+      registerCall(name + "." + item.name, *item.call);
     double flops = 0, bytes = 0;
     addCosts(node.body, flops, bytes);
-    benchmark::RegisterBenchmark((node.label + "/step").c_str(),
-                                 [&](benchmark::State &state) {
-                                   int64_t step = 0;
-                                   const int64_t full =
-                                       node.hasTail() ? training.epochSteps() - 1 : training.epochSteps();
-                                   // Full batches of the first epoch, over and over: shuffling is no part of a step.
-                                   for (auto _ : state) {
-                                     training.turn(step);
-                                     step = step + 1 == full ? 0 : step + 1;
-                                     for (const auto &table : program.plan.tables)
-                                       table->truncate(0);
-                                   }
-                                   count(state, flops, bytes);
-                                 })
-        ->UseRealTime()
-        ->MeasureProcessCPUTime();
+    benchmark::RegisterBenchmark((name + ".step").c_str(), [&](benchmark::State &state) {
+      int64_t step = 0;
+      const int64_t full = node.hasTail() ? training.epochSteps() - 1 : training.epochSteps();
+      // Full batches of the first epoch, over and over: shuffling is no part of a step.
+      for (auto _ : state) {
+        training.turn(step);
+        step = step + 1 == full ? 0 : step + 1;
+        for (const auto &table : program.plan.tables)
+          table->truncate(0);
+      }
+      count(state, flops, bytes);
+    })->UseRealTime();
     benchmark::RunSpecifiedBenchmarks(&report);
   }
 
 private:
-  std::set<std::string> labels;
+  void registerCall(const std::string &name, const CallNode &call) {
+    benchmark::RegisterBenchmark(name.c_str(), [this, &call](benchmark::State &state) {
+      for (auto _ : state)
+        program.run(call);
+      count(state, call.entry->flops, call.entry->bytes);
+    })->UseRealTime();
+  }
+
+  /// As its entries are called: "train1".
+  std::string nameOf(const TrainNode &node) const {
+    for (const auto &inner : node.body)
+      if (inner->kind == NodeKind::call) {
+        const std::string entry = static_cast<const CallNode &>(*inner).entry->name;
+        if (const size_t at = entry.find(".step"); at != std::string::npos)
+          return entry.substr(0, at);
+      }
+    return fmt::format("train{}", nodes.size());
+  }
+
+  std::set<const Node *> nodes;
 };
 
 } // namespace

@@ -233,6 +233,7 @@ private:
       damaged("function {}", fn);
     node->entry = &program.entries[fn];
     node->function = node->entry->function;
+    node->bench = json.value("bench", "");
     for (const char *key : {"args", "results"}) {
       for (Slot *s : slots(json.value(key, Json::array())))
         node->addresses.push_back(s->data);

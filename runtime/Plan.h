@@ -70,6 +70,7 @@ struct CallNode : Node {
   const hw_entry *entry = nullptr;
   std::vector<void *> addresses;
   size_t arguments = 0;
+  std::string bench; ///< not empty: only there for `hwc bench`, which times it under this name
 };
 
 struct CopyNode : Node {

@@ -54,7 +54,11 @@ void Study::run() {
 void Study::run(Node &node) {
   switch (node.kind) {
   case NodeKind::call:
-    return program.run(static_cast<CallNode &>(node));
+    if (auto &call = static_cast<CallNode &>(node); call.bench.empty())
+      program.run(call);
+    else
+      benchCall(call);
+    return;
   case NodeKind::copy: {
     const auto &copy = static_cast<CopyNode &>(node);
     std::memmove(copy.to->data, copy.from->data, copy.to->bytes);

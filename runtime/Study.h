@@ -57,8 +57,9 @@ public:
   bool failedGradcheck = false; ///< an entry is off by more than 1e-6
 
 protected:
-  /// For `bench`, which times a training instead.
+  // For `bench`, which times these instead.
   virtual void train(TrainNode &node);
+  virtual void benchCall(CallNode &) {}
 
 private:
   friend class Training;

@@ -967,6 +967,9 @@ TEST_CASE("bench times the step and the cases of a training") {
   Json forward = b.call(noteFirst, {p.w});
   forward["name"] = "forward";
   b.body[0]["bench"] = {forward};
+  Json timed = b.call(noteFirst, {p.w});
+  timed["bench"] = "train1.hvp";
+  b.body.push_back(timed);
   std::string name = "bench", json = "--benchmark_format=json", time = "--benchmark_min_time=0.001";
   char *argv[] = {name.data(), json.data(), time.data(), nullptr};
   int status = 1;
@@ -974,7 +977,14 @@ TEST_CASE("bench times the step and the cases of a training") {
   captured(2, [&] { text = captured(1, [&] { status = benchProgram(b.build(), {}, 3, argv); }); });
   CHECK(status == 0);
   const Json report = Json::parse(text);
-  REQUIRE(report["benchmarks"].size() == 2);
-  CHECK(report["benchmarks"][0]["name"].get<std::string>().find("net/forward") == 0);
-  CHECK(report["benchmarks"][1]["FLOP/s"].get<double>() > 0);
+  CAPTURE(text);
+  REQUIRE(report["benchmarks"].size() == 3);
+  CHECK(report["benchmarks"][0]["name"].get<std::string>().find("train1.forward") == 0);
+  CHECK(report["benchmarks"][1]["name"].get<std::string>().find("train1.step") == 0);
+  CHECK(report["benchmarks"][1]["GFLOP/s"].get<double>() > 0);
+  CHECK(report["benchmarks"][2]["name"].get<std::string>().find("train1.hvp") == 0);
+  // In a run such a call does nothing.
+  const size_t before = seen.size();
+  Ran ran(b);
+  CHECK(seen.size() == before);
 }
