@@ -98,8 +98,8 @@ void loadLibrary() {
   }
   if (!found.handle)
     fail("oneDNN, which does this program's matrix products, was not found (looked for {}; the loader says: {}): "
-         "install it "
-         "(Debian: libdnnl3), or set HWC_ONEDNN to the path of libdnnl.so.3",
+         "install oneDNN 3 (tools/setup does), "
+         "or set HWC_ONEDNN to the path of libdnnl.so.3",
          tried, reason);
 #define X(name)                                                                                                        \
   found.name = reinterpret_cast<decltype(&::name)>(dlsym(found.handle, #name));                                        \
