@@ -149,8 +149,8 @@ void attach(MLIRContext *context, HwDialect *) {
                 [](E d, E x, E y, E z) { return d * x; }>(context);
   binary<DivOp, [](E d, E x, E y, E z) { return d / y; },
                 [](E d, E x, E y, E z) { return -(d * (z / y)); }>(context);
-  // y x^(y-1), and 0 at y = 0 even where x = 0; x^y log x, and 0 at x = 0.
-  binary<PowOp, [](E d, E x, E y, E z) { return d * select(y == 0, E(d.at()), y * pow(x, y - 1)); },
+  // y x^(y-1), where 0 * 0^-1 is 0 (so is y x^1); x^y log x, and 0 at x = 0.
+  binary<PowOp, [](E d, E x, E y, E z) { return d * (y * pow(x, select((x == 0) & (y == 0), y.splat(1), y - 1))); },
                 [](E d, E x, E y, E z) { return d * select(x == 0, E(d.at()), z * log(select(x == 0, x.splat(1), x))); }>(context);
   // x > y exactly where z > y: so x need not be kept for the derivative. At a tie the derivative goes to y.
   binary<MaxOp, [](E d, E x, E y, E z) { return select(z > y, d, E(d.at())); },
