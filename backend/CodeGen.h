@@ -1,0 +1,55 @@
+// Steps to LLVM IR, and IR to an object.
+#pragma once
+#include "backend/Steps.h"
+#include "runtime/Abi.h"
+#include <llvm/IR/Module.h>
+#include <map>
+
+namespace hw::backend {
+
+/// Gathers the entry functions of a program in one LLVM module.
+class ProgramEmitter {
+public:
+  ProgramEmitter(llvm::LLVMContext &context, const Target &target);
+
+  struct Entry {
+    std::string name;
+    uint64_t scratch;
+    double flops, bytes;
+  };
+  /// Emits `void name(ptr args, ptr scratch)`.
+  void addFunction(llvm::StringRef name, const StepList &list);
+  /// Emits `hw_program_descriptor`.
+  void finish(llvm::StringRef plan);
+
+  llvm::Module &getModule() { return *module; }
+  std::unique_ptr<llvm::Module> takeModule() { return std::move(module); }
+  const std::vector<Entry> &getEntries() const { return entries; }
+
+private:
+  class FunctionEmitter;
+  llvm::Function *kernelFor(const Step &step, llvm::StringRef name);
+  unsigned matmulFor(const Step &step);
+  llvm::Constant *constantData(mlir::Value value);
+
+  const Target &target;
+  std::unique_ptr<llvm::Module> module;
+  std::vector<Entry> entries;
+  std::vector<hw_matmul> matmuls;
+  std::map<std::string, llvm::Function *> kernels; // by what they do: layers of equal shape share code
+};
+
+/// The machine to generate for: `cpu` empty means this one. Fails with a sentence if LLVM does not know it.
+std::optional<Target> chooseTarget(llvm::StringRef cpu, std::string &error);
+
+struct ObjectOptions {
+  bool wantIR = false, wantAssembly = false;
+};
+struct ObjectResult {
+  std::string object, ir, assembly;
+};
+/// Optimises the module and generates code.
+std::optional<ObjectResult> emitObject(llvm::Module &module, const Target &target, const ObjectOptions &options,
+                                       std::string &error);
+
+} // namespace hw::backend

@@ -1,0 +1,31 @@
+// The backend's front door: an outlined module in, an object out.
+#pragma once
+#include "ir/Dialects.h"
+#include <optional>
+#include <string>
+
+namespace hw::backend {
+
+struct CompileOptions {
+  std::string cpu;  // an LLVM CPU name; empty: this machine's
+  std::string name; // of the program, for the plan
+  std::string precision = "f32";
+  bool quick = false;
+  bool externalProducts = true; // let oneDNN do what it does better
+  bool diagnose = true;         // twins of the training steps that find the first NaN
+  /// Which stages to give as text besides: for `hwc emit`.
+  bool wantKernels = false, wantIR = false, wantAssembly = false;
+};
+
+struct Compiled {
+  std::string object;                // ELF, exports hw_program_descriptor
+  std::string plan;                  // JSON: docs/design.md
+  int64_t arena = 0, scratch = 0;    // bytes
+  std::string kernels, ir, assembly; // if asked for
+};
+
+/// Compiles a module that `study-outline` has made. Functions are modified. On failure a diagnostic was emitted at the
+/// module's or op's location.
+std::optional<Compiled> compileModule(mlir::ModuleOp module, const CompileOptions &options);
+
+} // namespace hw::backend

@@ -1,0 +1,51 @@
+// Matrix products: which way they are done, and the generated one.
+#pragma once
+#include "backend/Fusion.h"
+#include "backend/KernelEmitter.h"
+
+namespace hw::backend {
+
+/// c[i, r, s] = sum over t of a[i, r, t] b[i, t, s]; strides in elements of (batch, row, column), 0 where there is no
+/// such dimension.
+struct Product {
+  DType type = DType::F32;
+  int64_t batch = 1, m = 1, n = 1, k = 1;
+  int64_t aStride[3] = {}, bStride[3] = {};
+  int64_t aOffset = 0, bOffset = 0;
+  mlir::Value a, b;                        // what is in memory
+  int batchDim = -1, mDim = -1, nDim = -1; // of the result
+};
+
+/// The product that a prepared dot_general (at most one dimension of each role) is.
+Product productOf(DotGeneralOp dot);
+
+/// The cost function that chooses: whether oneDNN does it better than generated loops. It knows shapes only, so that
+/// results are reproducible.
+bool prefersExternal(DotGeneralOp dot);
+
+/// dot → add(broadcast bias over columns) → max(., 0), tanh or logistic, as far as nothing else uses the intermediates.
+struct ExternalPattern {
+  mlir::Value bias;       // a vector of n, or null
+  int32_t activation = 0; // hw_activation
+  mlir::Value result;
+};
+ExternalPattern matchExternal(DotGeneralOp dot);
+
+/// Rewrites an entry function so that every dot_general has at most one batch, free and contracted dimension a side and
+/// operands that the chosen way can read; and masks `x > 0` of values that are also rectified read the rectified value,
+/// so that x need not be kept.
+void prepare(mlir::Block &block, bool externalProducts);
+
+/// Chooses tiles and tasks; the kernel's schedule gets the number of tasks.
+struct Tiling {
+  unsigned rows = 1, vectors = 1, lanes = 1;
+  int64_t rowTiles = 1, perTask = 1;
+  bool columnsOuter = true;
+};
+Tiling tile(const Product &product, Kernel &epilogue, const Target &target);
+
+/// Emits `void name(ptr frame, i64 task)`; the frame's last two addresses are the operands'.
+llvm::Function *emitContraction(llvm::Module &module, const Target &target, const Product &product,
+                                const Kernel &epilogue, const Tiling &tiling, llvm::StringRef name);
+
+} // namespace hw::backend

@@ -1,0 +1,344 @@
+// The loop nest of a kernel. Order of loops: kept dimensions, the vector dimension last if it is kept; then reduced
+// ones, the vector dimension last if it is reduced. Between the two the accumulators live in registers: a sum over rows
+// keeps a block of columns there, a sum along rows several partial sums.
+#include "backend/KernelEmitter.h"
+#include "llvm/IR/Intrinsics.h"
+#include "llvm/IR/Module.h"
+
+using namespace hw::backend;
+using llvm::Value;
+
+void hw::backend::setTargetAttributes(llvm::Function &function, const Target &target) {
+  function.addFnAttr("target-cpu", target.cpu);
+  if (!target.features.empty())
+    function.addFnAttr("target-features", target.features);
+  std::string bits = std::to_string(target.vectorBytes * 8);
+  function.addFnAttr("prefer-vector-width", bits);
+  function.addFnAttr("min-legal-vector-width", bits);
+  function.addFnAttr(llvm::Attribute::NoUnwind);
+}
+
+llvm::Function *hw::backend::createTask(llvm::Module &module, const Target &target, llvm::StringRef name, Builder &b) {
+  llvm::LLVMContext &context = module.getContext();
+  auto *pointer = llvm::PointerType::get(context, 0);
+  auto *type =
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, llvm::Type::getInt64Ty(context)}, false);
+  auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
+  setTargetAttributes(*function, target);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  b.SetInsertPoint(llvm::BasicBlock::Create(context, "entry", function));
+  llvm::FastMathFlags flags;
+  flags.setAllowContract(true);
+  b.setFastMathFlags(flags);
+  return function;
+}
+
+llvm::SmallVector<Value *, 8> hw::backend::loadFrame(Builder &b, Value *frame, size_t count) {
+  llvm::SmallVector<Value *, 8> bases;
+  for (size_t i = 0; i < count; ++i) {
+    auto *load = b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), frame, i));
+    load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(b.getContext(), {}));
+    bases.push_back(load);
+  }
+  return bases;
+}
+
+namespace {
+
+class KernelEmitter {
+public:
+  KernelEmitter(Builder &b, const Target &target, const Kernel &kernel, llvm::ArrayRef<Value *> bases, Value *task)
+      : b(b), kernel(kernel), schedule(kernel.schedule), task(task),
+        point(b, target, kernel, bases, kernel.schedule.vectorDim, kernel.schedule.lanes) {
+    auto append = [&](bool isReduced) {
+      for (unsigned dim = 0; dim < kernel.domain.size(); ++dim)
+        if (int(dim) != schedule.vectorDim && bool(kernel.reduced >> dim & 1) == isReduced)
+          order.push_back(dim);
+      if (schedule.vectorDim >= 0 && bool(kernel.reduced >> schedule.vectorDim & 1) == isReduced)
+        order.push_back(schedule.vectorDim);
+    };
+    append(false);
+    kept = order.size();
+    append(true);
+    vectorIsReduced = schedule.vectorDim >= 0 && kernel.reduced >> schedule.vectorDim & 1;
+  }
+
+  void run() {
+    Point::Scope scope(point);
+    point.evaluate(0);
+    nest(0, {}, 0);
+  }
+
+private:
+  using Body = llvm::function_ref<Values(Values)>;
+
+  std::pair<Value *, Value *> bounds(unsigned dim) {
+    int64_t size = kernel.domain[dim];
+    if (int(dim) != schedule.parallelDim)
+      return {b.getInt64(0), b.getInt64(size)};
+    Value *low = b.CreateMul(task, b.getInt64(schedule.chunk), "", true, true);
+    Value *high = b.CreateAdd(low, b.getInt64(schedule.chunk), "", true, true);
+    if (size % schedule.chunk)
+      high = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(size));
+    return {low, high};
+  }
+
+  /// The loops from position `at` of `order` on; `known` are the dimensions of the loops around.
+  Values nest(size_t at, Values carried, uint64_t known) {
+    if (at == kept && !reducing)
+      return reduce(known);
+    if (at == order.size())
+      return body(std::move(carried));
+    unsigned dim = order[at];
+    uint64_t inside = known | 1ull << dim;
+    auto turn = [&](Values values) {
+      Point::Scope scope(point);
+      if (at + 1 < order.size())
+        point.evaluate(inside);
+      return nest(at + 1, std::move(values), inside);
+    };
+    auto [low, high] = bounds(dim);
+    if (int(dim) != schedule.vectorDim)
+      return emitLoop(b, low, high, 1, carried, [&](Value *index, Values values) {
+        point.setIndex(dim, index);
+        return turn(std::move(values));
+      });
+
+    // Blocks of vectors, single vectors, and a masked tail.
+    int64_t size = kernel.domain[dim], lanes = schedule.lanes, block = lanes * schedule.unroll,
+            full = size / lanes * lanes;
+    auto section = [&](Value *from, Value *to, unsigned copies, unsigned tail, Values values) {
+      return emitLoop(b, from, to, int64_t(copies) * lanes, std::move(values), [&](Value *index, Values inner) {
+        point.setVector(index, copies, tail);
+        return turn(std::move(inner));
+      });
+    };
+    bool isSplit = int(dim) == schedule.parallelDim;
+    Value *fullEnd =
+        isSplit ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(full)) : b.getInt64(full);
+    Value *blockEnd = fullEnd;
+    if (schedule.unroll > 1) {
+      Value *length = b.CreateSub(fullEnd, low, "", true, true);
+      length = b.CreateMul(b.CreateSDiv(length, b.getInt64(block)), b.getInt64(block));
+      blockEnd = b.CreateAdd(low, length, "", true, true);
+      carried = section(low, blockEnd, schedule.unroll, 0, std::move(carried));
+    } else {
+      blockEnd = low;
+    }
+    carried = section(blockEnd, fullEnd, 1, 0, std::move(carried));
+    if (full < size) {
+      Value *tailEnd = b.getInt64(size);
+      if (isSplit) // only the task that reaches the end has it
+        tailEnd = b.CreateSelect(b.CreateICmpEQ(high, b.getInt64(size)), tailEnd, b.getInt64(full));
+      carried = section(b.getInt64(full), tailEnd, 1, unsigned(size - full), std::move(carried));
+    }
+    return carried;
+  }
+
+  llvm::Type *accumulatorType(DType type) {
+    return registerType(b.getContext(), type, schedule.vectorDim >= 0 ? schedule.lanes : 1);
+  }
+  unsigned accumulators() { return schedule.vectorDim < 0 ? 1 : vectorIsReduced ? schedule.unroll : point.copies(); }
+
+  /// At the boundary between kept and reduced dimensions: accumulators start, the reduced loops run, results are
+  /// stored.
+  Values reduce(uint64_t known) {
+    reducing = true;
+    unsigned copies = accumulators();
+    Values carried;
+    for (const Root &root : kernel.roots)
+      for (unsigned copy = 0; copy < copies && isReduction(root); ++copy) {
+        DType type = kernel.bufferTypes[root.buffer];
+        llvm::Type *vector = accumulatorType(type);
+        if (root.kind == RootKind::Sum) {
+          carried.push_back(llvm::Constant::getNullValue(vector));
+        } else {
+          carried.push_back(isFloat(type) ? llvm::ConstantFP::getInfinity(vector, true) : smallest(type, vector));
+          carried.push_back(
+              llvm::ConstantInt::getSigned(registerType(b.getContext(), DType::I32, lanesOf(vector)), -1));
+        }
+      }
+    carried = nest(kept, std::move(carried), known);
+    size_t next = 0;
+    for (const Root &root : kernel.roots)
+      if (root.kind == RootKind::Sum)
+        finishSum(root, llvm::ArrayRef(carried).slice(next, copies)), next += copies;
+      else if (root.kind == RootKind::Max)
+        finishMax(root, llvm::ArrayRef(carried).slice(next, 2 * copies)), next += 2 * copies;
+    reducing = false;
+    return {};
+  }
+
+  static bool isReduction(const Root &root) { return root.kind == RootKind::Sum || root.kind == RootKind::Max; }
+  static unsigned lanesOf(llvm::Type *type) {
+    auto *vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
+    return vector ? vector->getNumElements() : 1;
+  }
+  static llvm::Value *smallest(DType type, llvm::Type *vector) {
+    if (isUnsigned(type))
+      return llvm::Constant::getNullValue(vector);
+    return llvm::ConstantInt::get(vector, llvm::APInt::getSignedMinValue(vector->getScalarSizeInBits()));
+  }
+
+  Value *rootValue(const Root &root, unsigned copy) {
+    return schedule.vectorDim >= 0 ? point.vector(root.node, copy) : point.value(root.node, 0);
+  }
+
+  Values body(Values carried) {
+    unsigned stride = accumulators();
+    for (unsigned copy = 0; copy < (schedule.vectorDim >= 0 ? point.copies() : 1); ++copy) {
+      size_t next = 0;
+      for (const Root &root : kernel.roots) {
+        switch (root.kind) {
+        case RootKind::Store:
+          point.store(root, copy);
+          break;
+        case RootKind::Scatter:
+          point.accumulate(root, copy);
+          break;
+        case RootKind::Sum: {
+          Value *term = rootValue(root, copy), *&sum = carried[next + copy];
+          if (vectorIsReduced && point.mask())
+            term = b.CreateSelect(point.mask(), term, llvm::Constant::getNullValue(term->getType()));
+          sum = term->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(sum, term) : b.CreateAdd(sum, term);
+          next += stride;
+          break;
+        }
+        case RootKind::Max: {
+          Value *candidate = rootValue(root, copy), *&best = carried[next + 2 * copy],
+                *&at = carried[next + 2 * copy + 1];
+          Value *position = reducedIndex(at->getType());
+          Value *isBetter = better(kernel.bufferTypes[root.buffer], candidate, best);
+          // The first one always wins, even one equal to the least value.
+          isBetter = b.CreateOr(isBetter, b.CreateICmpSLT(at, llvm::Constant::getNullValue(at->getType())));
+          if (vectorIsReduced && point.mask())
+            isBetter = b.CreateAnd(isBetter, point.mask());
+          best = b.CreateSelect(isBetter, candidate, best);
+          at = b.CreateSelect(isBetter, position, at);
+          next += 2 * stride;
+          break;
+        }
+        }
+      }
+    }
+    return carried;
+  }
+
+  /// Whether x replaces `best`, which came before: larger, or the first NaN.
+  Value *better(DType type, Value *x, Value *best) {
+    if (!isFloat(type))
+      return isUnsigned(type) ? b.CreateICmpUGT(x, best) : b.CreateICmpSGT(x, best);
+    return b.CreateOr(b.CreateFCmpOGT(x, best), b.CreateAnd(b.CreateFCmpUNO(x, x), b.CreateFCmpORD(best, best)));
+  }
+
+  Value *reducedIndex(llvm::Type *type) {
+    Value *index = b.getInt64(0);
+    for (unsigned dim = 0; dim < kernel.domain.size(); ++dim)
+      if (kernel.reduced >> dim & 1)
+        index = point.index(dim);
+    index = b.CreateTrunc(index, b.getInt32Ty());
+    unsigned lanes = lanesOf(type);
+    if (!type->isVectorTy())
+      return index;
+    Value *wide = b.CreateVectorSplat(lanes, index);
+    if (!vectorIsReduced)
+      return wide;
+    llvm::SmallVector<llvm::Constant *> steps;
+    for (unsigned lane = 0; lane < lanes; ++lane)
+      steps.push_back(b.getInt32(lane));
+    return b.CreateAdd(wide, llvm::ConstantVector::get(steps));
+  }
+
+  void finishSum(const Root &root, llvm::ArrayRef<Value *> sums) {
+    bool isFP = sums[0]->getType()->isFPOrFPVectorTy();
+    auto add = [&](Value *x, Value *y) { return isFP ? b.CreateFAdd(x, y) : b.CreateAdd(x, y); };
+    if (!vectorIsReduced) {
+      for (auto [copy, sum] : llvm::enumerate(sums))
+        point.store(root.buffer, root.address, sum, unsigned(copy));
+      return;
+    }
+    Values all(sums.begin(), sums.end());
+    while (all.size() > 1) { // pairwise
+      Values half;
+      for (size_t i = 0; i < all.size(); i += 2)
+        half.push_back(i + 1 < all.size() ? add(all[i], all[i + 1]) : all[i]);
+      all = std::move(half);
+    }
+    // Then halves of the vector: the order is fixed here and not left to the code generator.
+    Value *sum = all[0];
+    for (unsigned lanes = lanesOf(sum->getType()); lanes > 1; lanes /= 2) {
+      llvm::SmallVector<int> low, high;
+      for (unsigned lane = 0; lane < lanes / 2; ++lane)
+        low.push_back(int(lane)), high.push_back(int(lane + lanes / 2));
+      sum = add(b.CreateShuffleVector(sum, low), b.CreateShuffleVector(sum, high));
+    }
+    if (sum->getType()->isVectorTy())
+      sum = b.CreateExtractElement(sum, uint64_t(0));
+    point.store(root.buffer, root.address, sum, 0);
+  }
+
+  void finishMax(const Root &root, llvm::ArrayRef<Value *> pairs) {
+    DType type = kernel.bufferTypes[root.buffer];
+    Value *best = pairs[0], *at = pairs[1];
+    if (!vectorIsReduced) {
+      for (size_t copy = 0; copy < pairs.size() / 2; ++copy)
+        storePair(root, pairs[2 * copy], pairs[2 * copy + 1], unsigned(copy));
+      return;
+    }
+    // Lane by lane: a lane that saw nothing has position -1; equal values go to the smaller position.
+    unsigned lanes = lanesOf(best->getType());
+    auto lane = [&](Value *vector, unsigned i) {
+      return lanes == 1 ? vector : b.CreateExtractElement(vector, uint64_t(i));
+    };
+    Value *bestValue = lane(best, 0), *bestAt = lane(at, 0);
+    for (unsigned i = 1; i < lanes; ++i) {
+      Value *x = lane(best, i), *position = lane(at, i);
+      Value *isEqual = isFloat(type)
+                           ? b.CreateOr(b.CreateFCmpOEQ(x, bestValue),
+                                        b.CreateAnd(b.CreateFCmpUNO(x, x), b.CreateFCmpUNO(bestValue, bestValue)))
+                           : b.CreateICmpEQ(x, bestValue);
+      Value *isBetter = b.CreateOr(better(type, x, bestValue), b.CreateAnd(isEqual, b.CreateICmpSLT(position, bestAt)));
+      isBetter = b.CreateAnd(b.CreateOr(isBetter, b.CreateICmpSLT(bestAt, b.getInt32(0))),
+                             b.CreateICmpSGE(position, b.getInt32(0)));
+      bestValue = b.CreateSelect(isBetter, x, bestValue);
+      bestAt = b.CreateSelect(isBetter, position, bestAt);
+    }
+    storePair(root, bestValue, bestAt, 0);
+  }
+
+  void storePair(const Root &root, Value *best, Value *at, unsigned copy) {
+    point.store(root.buffer, root.address, best, copy);
+    point.store(root.indexBuffer, root.address, at, copy);
+  }
+
+  Builder &b;
+  const Kernel &kernel;
+  const Schedule &schedule;
+  Value *task;
+  Point point;
+  llvm::SmallVector<unsigned> order;
+  size_t kept = 0;
+  bool vectorIsReduced = false, reducing = false;
+};
+
+} // namespace
+
+llvm::Function *hw::backend::emitKernel(llvm::Module &module, const Target &target, const Kernel &kernel,
+                                        llvm::StringRef name) {
+  Builder b(module.getContext());
+  llvm::Function *function = createTask(module, target, name, b);
+  auto bases = loadFrame(b, function->getArg(0), kernel.buffers.size());
+  // A task of a split reduction has its own row of partial sums.
+  if (kernel.schedule.splitsReduction) {
+    int64_t keptPoints = 1;
+    for (auto [dim, size] : llvm::enumerate(kernel.domain))
+      keptPoints *= kernel.reduced >> dim & 1 ? 1 : size;
+    for (const Root &root : kernel.roots)
+      if (root.kind == RootKind::Sum)
+        bases[root.buffer] = b.CreateGEP(memoryType(module.getContext(), kernel.bufferTypes[root.buffer], 1),
+                                         bases[root.buffer], b.CreateMul(function->getArg(1), b.getInt64(keptPoints)));
+  }
+  KernelEmitter(b, target, kernel, bases, function->getArg(1)).run();
+  b.CreateRetVoid();
+  return function;
+}

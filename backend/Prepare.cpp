@@ -1,0 +1,191 @@
+// Rewrites of an entry function before it is planned, and the choice between oneDNN and generated products.
+#include "backend/Contraction.h"
+#include "runtime/Abi.h"
+
+using namespace mlir;
+using namespace hw;
+using namespace hw::backend;
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// The choice
+//===--------------------------------------------------------------------------------------------------------------===//
+
+namespace {
+
+struct Extent {
+  int64_t batch = 1, m = 1, n = 1, k = 1;
+};
+
+Extent extentOf(DotGeneralOp dot) {
+  Extent e;
+  for (int64_t dim : dot.getLhsBatch())
+    e.batch *= shapeOf(dot.getLhs())[dim];
+  for (int64_t dim : dot.lhsFree())
+    e.m *= shapeOf(dot.getLhs())[dim];
+  for (int64_t dim : dot.rhsFree())
+    e.n *= shapeOf(dot.getRhs())[dim];
+  for (int64_t dim : dot.getLhsContract())
+    e.k *= shapeOf(dot.getLhs())[dim];
+  return e;
+}
+
+} // namespace
+
+bool hw::backend::prefersExternal(DotGeneralOp dot) {
+  if (!elementOf(dot.getResult()).isF32())
+    return false; // oneDNN has no f64
+  Extent e = extentOf(dot);
+  // An empty product is no product for oneDNN; a thin one it does badly.
+  if (std::min({e.batch, e.m, e.n, e.k}) < 1 || std::min({e.m, e.n, e.k}) < 8)
+    return false;
+  // Generated tiles have no cache blocking: what does not fit into the second-level cache belongs to oneDNN.
+  double bytes = 4.0 * double(e.m * e.k + e.k * e.n + e.m * e.n);
+  return bytes > 2.5e6 || e.k > 2048;
+}
+
+ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
+  ExternalPattern pattern{{}, HW_LINEAR, dot.getResult()};
+  auto only = [](Value value) -> Operation * { return value.hasOneUse() ? *value.getUsers().begin() : nullptr; };
+  int64_t rank = shapeOf(dot.getResult()).size();
+  if (auto add = dyn_cast_or_null<AddOp>(only(dot.getResult())); add && rank) {
+    Value other = add.getLhs() == dot.getResult() ? add.getRhs() : add.getLhs();
+    auto broadcast = other.getDefiningOp<BroadcastOp>();
+    if (broadcast && broadcast.getDims() == ArrayRef<int64_t>{rank - 1} && !dot.rhsFree().empty() &&
+        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand()))) {
+      pattern.bias = broadcast.getOperand();
+      pattern.result = add.getResult();
+    }
+  }
+  Operation *next = only(pattern.result);
+  if (isa_and_nonnull<TanhOp>(next))
+    pattern.activation = HW_TANH, pattern.result = next->getResult(0);
+  else if (isa_and_nonnull<LogisticOp>(next))
+    pattern.activation = HW_LOGISTIC, pattern.result = next->getResult(0);
+  // oneDNN's relu may turn NaN into 0, so that a ruined network would go on with zeros: max stays ours.
+  return pattern;
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Rewrites
+//===--------------------------------------------------------------------------------------------------------------===//
+
+namespace {
+
+bool isZero(Value value) {
+  if (auto broadcast = value.getDefiningOp<BroadcastOp>())
+    return isZero(broadcast.getOperand());
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  if (!elements || !elements.isSplat() || !isa<FloatType>(elements.getElementType()))
+    return false;
+  return elements.getSplatValue<APFloat>().isZero();
+}
+
+/// x > 0 where max(x, 0) exists: max(x, 0) > 0 says the same, for NaN too, and x need not be kept for it. (x <= 0
+/// likewise, but for NaN: both are false.)
+void readRectified(Block &block) {
+  for (MaxOp max : llvm::to_vector(block.getOps<MaxOp>())) {
+    Value x = isZero(max.getRhs()) ? max.getLhs() : isZero(max.getLhs()) ? max.getRhs() : Value();
+    if (!x)
+      continue;
+    for (Operation *user : llvm::to_vector(x.getUsers())) {
+      auto compare = dyn_cast<CompareOp>(user);
+      if (!compare || !max->isBeforeInBlock(compare))
+        continue;
+      StringRef predicate = compare.getPredicate();
+      bool isLeft = compare.getLhs() == x && isZero(compare.getRhs()) && (predicate == "gt" || predicate == "le");
+      bool isRight = compare.getRhs() == x && isZero(compare.getLhs()) && (predicate == "lt" || predicate == "ge");
+      if (isLeft)
+        compare.getLhsMutable().assign(max.getResult());
+      else if (isRight)
+        compare.getRhsMutable().assign(max.getResult());
+    }
+  }
+}
+
+/// `value` with its dimensions in the order of the groups, each group merged into one dimension (none for an empty
+/// group).
+Value grouped(OpBuilder &builder, Location loc, Value value, ArrayRef<SmallVector<int64_t>> groups) {
+  SmallVector<int64_t> permutation, shape;
+  for (const auto &group : groups) {
+    int64_t size = 1;
+    for (int64_t dim : group) {
+      permutation.push_back(dim);
+      size *= shapeOf(value)[dim];
+    }
+    if (!group.empty())
+      shape.push_back(size);
+  }
+  if (!llvm::is_sorted(permutation))
+    value = TransposeOp::create(builder, loc, value, permutation);
+  auto type = RankedTensorType::get(shape, elementOf(value));
+  return type == value.getType() ? value : ReshapeOp::create(builder, loc, type, value).getResult();
+}
+
+DotGeneralOp flatten(OpBuilder &builder, DotGeneralOp dot) {
+  auto list = [](ArrayRef<int64_t> dims) { return SmallVector<int64_t>(dims); };
+  size_t most =
+      std::max({dot.getLhsBatch().size(), dot.getLhsContract().size(), dot.lhsFree().size(), dot.rhsFree().size()});
+  if (most <= 1)
+    return dot;
+  Location loc = dot.getLoc();
+  Value lhs = grouped(builder, loc, dot.getLhs(), {list(dot.getLhsBatch()), dot.lhsFree(), list(dot.getLhsContract())});
+  Value rhs = grouped(builder, loc, dot.getRhs(), {list(dot.getRhsBatch()), list(dot.getRhsContract()), dot.rhsFree()});
+  SmallVector<int64_t> batch, lhsContract, rhsContract;
+  if (!dot.getLhsBatch().empty())
+    batch.push_back(0);
+  if (!dot.getLhsContract().empty()) {
+    lhsContract.push_back(shapeOf(lhs).size() - 1);
+    rhsContract.push_back(batch.size());
+  }
+  auto flat = DotGeneralOp::create(builder, loc, lhs, rhs, batch, batch, lhsContract, rhsContract);
+  Value result = flat.getResult();
+  if (result.getType() != dot.getType())
+    result = ReshapeOp::create(builder, loc, dot.getType(), result);
+  dot.getResult().replaceAllUsesWith(result);
+  dot.erase();
+  return flat;
+}
+
+/// Generated products read rows of b as vectors: another orientation is turned first (b is the smaller side as a rule).
+void pack(OpBuilder &builder, DotGeneralOp dot) {
+  Product p = productOf(dot);
+  if (p.nDim < 0 || p.bStride[2] == 1 || p.n == 1)
+    return;
+  Value rhs = dot.getRhs();
+  SmallVector<int64_t> permutation(dot.getRhsBatch());
+  permutation.append(dot.getRhsContract().begin(), dot.getRhsContract().end());
+  permutation.append(dot.rhsFree());
+  auto packed = TransposeOp::create(builder, dot.getLoc(), rhs, permutation);
+  packed->setAttr("hw.pack", builder.getUnitAttr());
+  SmallVector<int64_t> batch, contract;
+  if (!dot.getRhsBatch().empty())
+    batch.push_back(0);
+  if (!dot.getRhsContract().empty())
+    contract.push_back(batch.size());
+  auto turned = DotGeneralOp::create(builder, dot.getLoc(), dot.getLhs(), packed, dot.getLhsBatch(), batch,
+                                     dot.getLhsContract(), contract);
+  dot.getResult().replaceAllUsesWith(turned.getResult());
+  dot.erase();
+}
+
+} // namespace
+
+void hw::backend::prepare(Block &block, bool externalProducts) {
+  for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
+    stop.getResult().replaceAllUsesWith(stop.getOperand());
+    stop.erase();
+  }
+  readRectified(block);
+  for (DotGeneralOp dot : llvm::to_vector(block.getOps<DotGeneralOp>())) {
+    OpBuilder builder(dot);
+    DotGeneralOp flat = flatten(builder, dot);
+    builder.setInsertionPoint(flat);
+    if (!externalProducts || !prefersExternal(flat))
+      pack(builder, flat);
+  }
+  // What the rewrites left unused.
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}

@@ -1,0 +1,530 @@
+// The backend against a naive interpreter of hw: modules from text are compiled, loaded, run on random data, and
+// compared.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include "backend/Compile.h"
+#include "backend/Jit.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
+#include <cstring>
+#include <doctest/doctest.h>
+#include <random>
+
+using namespace mlir;
+using namespace hw;
+
+namespace {
+
+//===-- The runtime's part, as simple as can be
+//---------------------------------------------------------------------------===//
+
+const hw_program *current = nullptr;
+int parallelCalls = 0;
+
+void parallel(hw_task task, void *frame, int64_t count) {
+  ++parallelCalls;
+  for (int64_t i = count; i-- > 0;) // backwards: tasks must not depend on each other
+    task(frame, i);
+}
+void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
+  const hw_matmul &m = current->matmuls[index];
+  auto *x = static_cast<const float *>(a), *y = static_cast<const float *>(b), *z = static_cast<const float *>(bias);
+  auto *out = static_cast<float *>(c);
+  for (int64_t i = 0; i < m.batch; ++i)
+    for (int64_t r = 0; r < m.m; ++r)
+      for (int64_t s = 0; s < m.n; ++s) {
+        double sum = m.has_bias ? z[s] : 0;
+        for (int64_t t = 0; t < m.k; ++t)
+          sum += double(x[i * m.a_stride[0] + r * m.a_stride[1] + t * m.a_stride[2]]) *
+                 y[i * m.b_stride[0] + t * m.b_stride[1] + s * m.b_stride[2]];
+        double value = m.activation == HW_TANH       ? std::tanh(sum)
+                       : m.activation == HW_LOGISTIC ? 1 / (1 + std::exp(-sum))
+                                                     : sum;
+        out[i * m.c_stride[0] + r * m.c_stride[1] + s * m.c_stride[2]] = float(value);
+      }
+}
+template <class T> void choleskyOf(int64_t n, const T *a, T *l) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = a[i * n + j];
+      for (int64_t k = 0; k < j; ++k)
+        sum -= double(l[i * n + k]) * l[j * n + k];
+      l[i * n + j] = j > i ? T(0) : T(i == j ? std::sqrt(sum) : sum / l[j * n + j]);
+    }
+}
+void cholesky(int32_t isF64, int64_t batch, int64_t n, const void *a, void *l) {
+  for (int64_t i = 0; i < batch; ++i)
+    if (isF64)
+      choleskyOf(n, static_cast<const double *>(a) + i * n * n, static_cast<double *>(l) + i * n * n);
+    else
+      choleskyOf(n, static_cast<const float *>(a) + i * n * n, static_cast<float *>(l) + i * n * n);
+}
+void unsupported() { FAIL("called"); }
+
+const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(&parallel)},
+                                      {"hw_run_matmul", reinterpret_cast<void *>(&runMatmul)},
+                                      {"hw_cholesky", reinterpret_cast<void *>(&cholesky)},
+                                      {"hw_triangular_solve", reinterpret_cast<void *>(&unsupported)},
+                                      {"hw_lu_solve", reinterpret_cast<void *>(&unsupported)}};
+
+//===-- Tensors and the interpreter
+//---------------------------------------------------------------------------------------===//
+
+struct Array {
+  SmallVector<int64_t> shape;
+  std::vector<double> values;
+  int64_t at(ArrayRef<int64_t> index) const {
+    int64_t flat = 0;
+    for (size_t dim = 0; dim < shape.size(); ++dim)
+      flat = flat * shape[dim] + index[dim];
+    return flat;
+  }
+};
+
+Array arrayOf(Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  return {SmallVector<int64_t>(tensor.getShape()), std::vector<double>(tensor.getNumElements())};
+}
+
+template <class Visit> void forEach(ArrayRef<int64_t> shape, Visit visit) {
+  SmallVector<int64_t> index(shape.size(), 0);
+  int64_t count = 1;
+  for (int64_t size : shape)
+    count *= size;
+  for (int64_t i = 0; i < count; ++i) {
+    visit(ArrayRef<int64_t>(index));
+    for (size_t dim = shape.size(); dim-- > 0;) {
+      if (++index[dim] < shape[dim])
+        break;
+      index[dim] = 0;
+    }
+  }
+}
+
+double roundTo(Type element, double value) { return element.isF32() ? double(float(value)) : value; }
+
+uint64_t philox(uint32_t key, uint32_t site, uint32_t step, uint32_t index) {
+  uint32_t c[4] = {index, 0, step, 0}, k[2] = {key, site};
+  for (int round = 0; round < 10; ++round) {
+    uint64_t a = uint64_t{0xD2511F53} * c[0], b = uint64_t{0xCD9E8D57} * c[2];
+    uint32_t next[4] = {uint32_t(b >> 32) ^ c[1] ^ k[0], uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k[1], uint32_t(a)};
+    std::copy(next, next + 4, c);
+    k[0] += 0x9E3779B9, k[1] += 0xBB67AE85;
+  }
+  return c[0] | uint64_t(c[1]) << 32;
+}
+
+class Interpreter {
+public:
+  std::vector<Array> run(func::FuncOp function, const std::vector<Array> &arguments) {
+    for (auto [argument, array] : llvm::zip_equal(function.getArguments(), arguments))
+      values[argument] = array;
+    std::vector<Array> results;
+    for (Operation &op : function.front()) {
+      if (auto ret = dyn_cast<func::ReturnOp>(op)) {
+        for (Value operand : ret.getOperands())
+          results.push_back(values[operand]);
+        break;
+      }
+      step(&op);
+    }
+    return results;
+  }
+
+private:
+  double element(Operation *op, ArrayRef<double> x) {
+    Type from = elementOf(op->getOperand(0));
+    return llvm::TypeSwitch<Operation *, double>(op)
+        .Case<NegOp>([&](auto) { return -x[0]; })
+        .Case<ExpOp>([&](auto) { return std::exp(x[0]); })
+        .Case<Expm1Op>([&](auto) { return std::expm1(x[0]); })
+        .Case<LogOp>([&](auto) { return std::log(x[0]); })
+        .Case<Log1pOp>([&](auto) { return std::log1p(x[0]); })
+        .Case<SqrtOp>([&](auto) { return std::sqrt(x[0]); })
+        .Case<SinOp>([&](auto) { return std::sin(x[0]); })
+        .Case<CosOp>([&](auto) { return std::cos(x[0]); })
+        .Case<TanhOp>([&](auto) { return std::tanh(x[0]); })
+        .Case<LogisticOp>([&](auto) { return 1 / (1 + std::exp(-x[0])); })
+        .Case<ErfOp>([&](auto) { return std::erf(x[0]); })
+        .Case<AsinhOp>([&](auto) { return std::asinh(x[0]); })
+        .Case<AbsOp>([&](auto) { return std::fabs(x[0]); })
+        .Case<SignOp>([&](auto) {
+          return std::isnan(x[0]) ? x[0] : x[0] > 0 ? 1 : x[0] < 0 ? -1 : 0;
+        })
+        .Case<FloorOp>([&](auto) { return std::floor(x[0]); })
+        .Case<NotOp>([&](auto) { return x[0] == 0; })
+        .Case<AddOp>([&](auto) { return x[0] + x[1]; })
+        .Case<SubOp>([&](auto) { return x[0] - x[1]; })
+        .Case<MulOp>([&](auto) { return x[0] * x[1]; })
+        .Case<DivOp>([&](auto) { return isa<FloatType>(from) ? x[0] / x[1]
+                                        : x[1] == 0          ? 0
+                                                             : std::trunc(x[0] / x[1]); })
+        .Case<PowOp>([&](auto) { return std::pow(x[0], x[1]); })
+        .Case<MinOp>([&](auto) { return std::isnan(x[0])   ? x[0]
+                                        : std::isnan(x[1]) ? x[1]
+                                                           : std::min(x[0], x[1]); })
+        .Case<MaxOp>([&](auto) { return std::isnan(x[0])   ? x[0]
+                                        : std::isnan(x[1]) ? x[1]
+                                                           : std::max(x[0], x[1]); })
+        .Case<AndOp>([&](auto) { return double(x[0] != 0 && x[1] != 0); })
+        .Case<OrOp>([&](auto) { return double(x[0] != 0 || x[1] != 0); })
+        .Case<SelectOp>([&](auto) { return x[0] != 0 ? x[1] : x[2]; })
+        .Case<CompareOp>([&](CompareOp compare) {
+          StringRef p = compare.getPredicate();
+          return double(p == "eq"   ? x[0] == x[1]
+                        : p == "ne" ? x[0] != x[1]
+                        : p == "lt" ? x[0] < x[1]
+                        : p == "le" ? x[0] <= x[1]
+                        : p == "gt" ? x[0] > x[1]
+                                    : x[0] >= x[1]);
+        })
+        .Case<CastOp>([&](CastOp cast) {
+          Type to = elementOf(cast.getResult());
+          if (isa<FloatType>(to))
+            return x[0];
+          if (to.isInteger(1))
+            return double(x[0] != 0);
+          if (!isa<FloatType>(from))
+            return x[0];
+          double low = to.isUnsignedInteger() ? 0 : -std::ldexp(1, to.getIntOrFloatBitWidth() - 1);
+          double high = std::ldexp(1, to.getIntOrFloatBitWidth() - (to.isUnsignedInteger() ? 0 : 1)) - 1;
+          return std::isnan(x[0]) ? 0 : std::clamp(std::trunc(x[0]), low, high);
+        })
+        .Default([](Operation *op) -> double {
+          FAIL("no rule");
+          return 0;
+        });
+  }
+
+  void step(Operation *op) {
+    Array out = arrayOf(op->getResult(0).getType());
+    Type type = elementOf(op->getResult(0));
+    auto in = [&](unsigned i) -> Array & { return values[op->getOperand(i)]; };
+    llvm::TypeSwitch<Operation *>(op)
+        .Case<ConstantOp>([&](ConstantOp constant) {
+          auto elements = cast<DenseElementsAttr>(constant.getValue());
+          size_t i = 0;
+          if (isa<FloatType>(type))
+            for (APFloat number : elements.getValues<APFloat>())
+              out.values[i++] = number.convertToDouble();
+          else
+            for (const APInt &number : elements.getValues<APInt>())
+              out.values[i++] = type.isUnsignedInteger() || type.isInteger(1) ? double(number.getZExtValue())
+                                                                              : double(number.getSExtValue());
+        })
+        .Case<BroadcastOp>([&](BroadcastOp broadcast) {
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> inner;
+            for (int64_t dim : broadcast.getDims())
+              inner.push_back(index[dim]);
+            out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<ReduceSumOp>([&](ReduceSumOp sum) {
+          forEach(in(0).shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> kept;
+            for (size_t dim = 0; dim < index.size(); ++dim)
+              if (!llvm::is_contained(sum.getDims(), int64_t(dim)))
+                kept.push_back(index[dim]);
+            out.values[out.at(kept)] += in(0).values[in(0).at(index)];
+          });
+        })
+        .Case<ReduceMaxOp>([&](ReduceMaxOp max) {
+          Array at = arrayOf(max.getIndex().getType());
+          std::fill(at.values.begin(), at.values.end(), -1);
+          forEach(in(0).shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> kept(index);
+            kept.erase(kept.begin() + max.getDim());
+            double x = in(0).values[in(0).at(index)], &best = out.values[out.at(kept)],
+                   &position = at.values[at.at(kept)];
+            if (position < 0 || x > best || (std::isnan(x) && !std::isnan(best)))
+              best = x, position = double(index[max.getDim()]);
+          });
+          values[max.getIndex()] = at;
+        })
+        .Case<ReshapeOp>([&](auto) { out.values = in(0).values; })
+        .Case<StopGradientOp>([&](auto) { out.values = in(0).values; })
+        .Case<TransposeOp>([&](TransposeOp transpose) {
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> inner(index.size());
+            for (auto [i, dim] : llvm::enumerate(transpose.getPermutation()))
+              inner[dim] = index[i];
+            out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<ReverseOp>([&](ReverseOp reverse) {
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> inner(index);
+            for (int64_t dim : reverse.getDims())
+              inner[dim] = out.shape[dim] - 1 - inner[dim];
+            out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<SliceOp>([&](SliceOp slice) {
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> inner;
+            for (size_t dim = 0; dim < index.size(); ++dim)
+              inner.push_back(slice.getStart()[dim] + index[dim] * slice.getStride()[dim]);
+            out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<PadOp>([&](PadOp pad) {
+          forEach(in(0).shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> outer;
+            for (size_t dim = 0; dim < index.size(); ++dim)
+              outer.push_back(pad.getLow()[dim] + index[dim] * (pad.getInterior()[dim] + 1));
+            out.values[out.at(outer)] = in(0).values[in(0).at(index)];
+          });
+        })
+        .Case<ConcatOp>([&](ConcatOp concat) {
+          int64_t start = 0;
+          for (unsigned i = 0; i < op->getNumOperands(); ++i) {
+            forEach(in(i).shape, [&](ArrayRef<int64_t> index) {
+              SmallVector<int64_t> outer(index);
+              outer[concat.getDim()] += start;
+              out.values[out.at(outer)] = in(i).values[in(i).at(index)];
+            });
+            start += in(i).shape[concat.getDim()];
+          }
+        })
+        .Case<DotGeneralOp>([&](DotGeneralOp dot) {
+          auto lhsFree = dot.lhsFree(), rhsFree = dot.rhsFree();
+          SmallVector<int64_t> inner;
+          for (int64_t dim : dot.getLhsContract())
+            inner.push_back(in(0).shape[dim]);
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> l(in(0).shape.size()), r(in(1).shape.size());
+            size_t at = 0;
+            for (auto [x, y] : llvm::zip(dot.getLhsBatch(), dot.getRhsBatch()))
+              l[x] = r[y] = index[at++];
+            for (int64_t dim : lhsFree)
+              l[dim] = index[at++];
+            for (int64_t dim : rhsFree)
+              r[dim] = index[at++];
+            double sum = 0;
+            forEach(inner, [&](ArrayRef<int64_t> k) {
+              for (size_t i = 0; i < k.size(); ++i)
+                l[dot.getLhsContract()[i]] = r[dot.getRhsContract()[i]] = k[i];
+              sum += in(0).values[in(0).at(l)] * in(1).values[in(1).at(r)];
+            });
+            out.values[out.at(index)] = sum;
+          });
+        })
+        .Case<GatherOp>([&](GatherOp gather) {
+          size_t rank = in(1).shape.size();
+          forEach(out.shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> inner{
+                std::clamp<int64_t>(int64_t(in(1).values[in(1).at(index.take_front(rank))]), 0, in(0).shape[0] - 1)};
+            inner.append(index.begin() + rank, index.end());
+            out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<ScatterAddOp>([&](ScatterAddOp) {
+          size_t rank = in(1).shape.size();
+          forEach(in(0).shape, [&](ArrayRef<int64_t> index) {
+            SmallVector<int64_t> outer{
+                std::clamp<int64_t>(int64_t(in(1).values[in(1).at(index.take_front(rank))]), 0, out.shape[0] - 1)};
+            outer.append(index.begin() + rank, index.end());
+            out.values[out.at(outer)] += in(0).values[in(0).at(index)];
+          });
+        })
+        .Case<IotaOp>([&](IotaOp iota) {
+          forEach(out.shape,
+                  [&](ArrayRef<int64_t> index) { out.values[out.at(index)] = double(index[iota.getDim()]); });
+        })
+        .Case<RandomBitsOp>([&](RandomBitsOp random) {
+          for (size_t i = 0; i < out.values.size(); ++i) {
+            uint64_t bits = philox(uint32_t(in(0).values[0]), random.getSite(), uint32_t(in(1).values[0]), uint32_t(i));
+            out.values[i] = type.isUnsignedInteger(32) ? double(uint32_t(bits)) : double(bits);
+          }
+        })
+        .Case<CholeskyOp>([&](auto) { choleskyOf(out.shape.back(), in(0).values.data(), out.values.data()); })
+        .Default([&](Operation *op) {
+          for (size_t i = 0; i < out.values.size(); ++i) {
+            SmallVector<double> x;
+            for (Value operand : op->getOperands())
+              x.push_back(values[operand].values[i]);
+            out.values[i] = element(op, x);
+          }
+        });
+    for (double &value : out.values)
+      value = roundTo(type, value);
+    values[op->getResult(0)] = std::move(out);
+  }
+
+  llvm::DenseMap<Value, Array> values;
+};
+
+//===-- Bytes
+//-------------------------------------------------------------------------------------------------------------===//
+
+struct Bytes {
+  void *data = nullptr;
+  size_t size;
+  explicit Bytes(size_t size) : size(size) {
+    data = std::aligned_alloc(64, (size + 127) / 64 * 64 + 64);
+    std::memset(data, 0xAB, (size + 127) / 64 * 64 + 64); // what is not written shows
+  }
+  Bytes(Bytes &&other) : data(std::exchange(other.data, nullptr)), size(other.size) {}
+  ~Bytes() { std::free(data); }
+  /// Whether something was written past the end.
+  bool overrun() const { return static_cast<unsigned char *>(data)[size] != 0xAB; }
+};
+
+template <class T> void put(Bytes &bytes, const Array &array) {
+  for (size_t i = 0; i < array.values.size(); ++i)
+    static_cast<T *>(bytes.data)[i] = T(array.values[i]);
+}
+template <class T> void get(const Bytes &bytes, Array &array) {
+  for (size_t i = 0; i < array.values.size(); ++i)
+    array.values[i] = double(static_cast<const T *>(bytes.data)[i]);
+}
+template <class Use> void withType(Type element, Use use) {
+  if (element.isF32())
+    use(float());
+  else if (element.isF64())
+    use(double());
+  else if (element.isUnsignedInteger(64))
+    use(uint64_t());
+  else if (element.isUnsignedInteger(32))
+    use(uint32_t());
+  else if (element.isInteger(32))
+    use(int32_t());
+  else if (element.isUnsignedInteger(8) || element.isInteger(1))
+    use(uint8_t());
+  else
+    use(int8_t());
+}
+Bytes bytesOf(Type type, const Array &array) {
+  Type element = cast<RankedTensorType>(type).getElementType();
+  std::optional<Bytes> result;
+  withType(element, [&](auto zero) {
+    result.emplace(array.values.size() * sizeof zero);
+    put<decltype(zero)>(*result, array);
+  });
+  return std::move(*result);
+}
+
+//===-- Compile, run, compare
+//---------------------------------------------------------------------------------------------===//
+
+struct Case {
+  double low = -2, high = 2; // of random floats
+  int64_t indexHigh = 12;    // of random integers, from -2 for signed ones
+  double tolerance = 0;      // relative; 0: by type
+  std::string cpu;
+  bool externalProducts = true;
+};
+
+Array randomArray(Type type, std::mt19937_64 &random, const Case &options) {
+  Array array = arrayOf(type);
+  Type element = cast<RankedTensorType>(type).getElementType();
+  std::uniform_real_distribution<double> floats(options.low, options.high);
+  std::uniform_int_distribution<int64_t> integers(element.isUnsignedInteger() || element.isInteger(1) ? 0 : -2,
+                                                  element.isInteger(1) ? 1 : options.indexHigh);
+  for (double &value : array.values)
+    value = isa<FloatType>(element) ? roundTo(element, floats(random)) : double(integers(random));
+  return array;
+}
+
+struct Context {
+  MLIRContext context;
+  Context() { context.loadDialect<HwDialect, study::StudyDialect, func::FuncDialect>(); }
+};
+
+void check(const std::string &text, const Case &options = {}) {
+  static Context holder;
+  auto module = parseSourceString<ModuleOp>(text, &holder.context);
+  INFO(text);
+  REQUIRE(module);
+  auto function = *module->getOps<func::FuncOp>().begin();
+  std::mt19937_64 random(1);
+  std::vector<Array> arguments;
+  for (Type type : function.getArgumentTypes())
+    arguments.push_back(randomArray(type, random, options));
+  auto expected = Interpreter().run(function, arguments);
+  auto argumentTypes = llvm::to_vector(function.getArgumentTypes());
+  auto resultTypes = llvm::to_vector(function.getResultTypes());
+  SmallVector<int64_t> donated(resultTypes.size(), -1);
+  for (unsigned i = 0; i < argumentTypes.size(); ++i)
+    if (auto attribute = function.getArgAttrOfType<IntegerAttr>(i, "hw.donate"))
+      donated[attribute.getInt()] = i;
+
+  backend::CompileOptions compileOptions;
+  compileOptions.cpu = options.cpu;
+  compileOptions.externalProducts = options.externalProducts;
+  compileOptions.wantKernels = true;
+  auto compiled = backend::compileModule(*module, compileOptions);
+  REQUIRE(compiled);
+  INFO(compiled->kernels);
+  std::string error;
+  auto loaded = backend::loadObject(compiled->object, symbols, error);
+  INFO(error);
+  REQUIRE(loaded);
+  current = loaded->program;
+  REQUIRE(current->entry_count == 1);
+  REQUIRE(current->abi == HW_ABI);
+
+  std::vector<Bytes> inputs, outputs;
+  std::vector<void *> addresses;
+  for (auto [type, array] : llvm::zip_equal(argumentTypes, arguments))
+    inputs.push_back(bytesOf(type, array));
+  for (Type type : resultTypes)
+    outputs.push_back(bytesOf(type, arrayOf(type)));
+  for (Bytes &bytes : inputs)
+    addresses.push_back(bytes.data);
+  for (auto [i, bytes] : llvm::enumerate(outputs)) {
+    std::memset(bytes.data, 0xAB, bytes.size);
+    addresses.push_back(donated[i] >= 0 ? inputs[donated[i]].data : bytes.data);
+  }
+  Bytes scratch(current->entries[0].scratch);
+  current->entries[0].function(addresses.data(), scratch.data);
+  CHECK(!scratch.overrun());
+  for (auto [i, array] : llvm::enumerate(expected)) {
+    Bytes &bytes = donated[i] >= 0 ? inputs[donated[i]] : outputs[i];
+    CHECK(!bytes.overrun());
+    Array found = arrayOf(resultTypes[i]);
+    Type element = cast<RankedTensorType>(resultTypes[i]).getElementType();
+    withType(element, [&](auto zero) { get<decltype(zero)>(bytes, found); });
+    double tolerance = options.tolerance ? options.tolerance : element.isF32() ? 2e-6 : element.isF64() ? 1e-13 : 0;
+    double scale = 1e-30;
+    for (double value : array.values)
+      if (std::isfinite(value))
+        scale = std::max(scale, std::fabs(value));
+    size_t wrong = 0;
+    for (size_t j = 0; j < array.values.size(); ++j) {
+      double want = array.values[j], got = found.values[j];
+      bool isEqual = want == got || (std::isnan(want) && std::isnan(got)) || std::fabs(want - got) <= tolerance * scale;
+      if (!isEqual && wrong++ < 3)
+        FAIL_CHECK("result ", i, " element ", j, ": ", got, " instead of ", want);
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+/// Replaces each `$name` in `text`.
+std::string fill(std::string text, std::initializer_list<std::pair<std::string, std::string>> values) {
+  for (auto &[name, value] : values)
+    for (size_t at; (at = text.find("$" + name)) != std::string::npos;)
+      text.replace(at, name.size() + 1, value);
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("first light: elementwise, product, reduction") {
+  for (const char *type : {"f32", "f64"})
+    check(fill(R"(
+      func.func private @step(%x: tensor<33x17x$t>, %w: tensor<17x20x$t>, %b: tensor<20x$t>) -> (tensor<33x20x$t>, tensor<$t>) {
+        %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<33x17x$t>, tensor<17x20x$t>) -> tensor<33x20x$t>
+        %1 = hw.broadcast %b dims [1] : tensor<20x$t> -> tensor<33x20x$t>
+        %2 = hw.add %0, %1 : tensor<33x20x$t>
+        %3 = hw.tanh %2 : tensor<33x20x$t>
+        %4 = hw.mul %3, %3 : tensor<33x20x$t>
+        %5 = hw.reduce_sum %4 dims [0, 1] : tensor<33x20x$t> -> tensor<$t>
+        return %3, %5 : tensor<33x20x$t>, tensor<$t>
+      })",
+               {{"t", type}}));
+}
