@@ -1,0 +1,284 @@
+// Derivatives along the data flow, and the objective as a function of the weights.
+#include "frontend/elaborate/Elaborator.h"
+
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+
+namespace hw::lang {
+
+// Whether data flows from one of `from` to `of`. Through a region op's results any value that its regions use may flow,
+// but for `train`, which cuts it.
+bool Elaborator::reaches(Value of, ArrayRef<Value> from) {
+  llvm::SmallPtrSet<void *, 16> targets;
+  for (Value v : from)
+    targets.insert(v.getAsOpaquePointer());
+  llvm::SmallPtrSet<void *, 32> seen;
+  SmallVector<Value> work{of};
+  while (!work.empty()) {
+    Value v = work.pop_back_val();
+    if (targets.count(v.getAsOpaquePointer()))
+      return true;
+    if (!seen.insert(v.getAsOpaquePointer()).second)
+      continue;
+    Operation *op = v.getDefiningOp();
+    if (!op || llvm::isa<study::TrainOp>(op))
+      continue;
+    work.append(op->operand_begin(), op->operand_end());
+    for (Region &region : op->getRegions())
+      region.walk([&](Operation *inner) { work.append(inner->operand_begin(), inner->operand_end()); });
+  }
+  return false;
+}
+
+std::vector<Value> Elaborator::differentiable(const Val &value, const char *function) {
+  std::vector<Value> values;
+  if (auto *net = as<Net>(value)) {
+    for (size_t i = 0; i < net->values.size(); ++i)
+      if (net->code->parameters[i].trainable)
+        values.push_back(as<Tensor>(net->values[i])->ssa);
+  } else if (as<Weights>(value)) {
+    flatten(value, values);
+  } else if (auto *t = as<Tensor>(value); t && isFloat(t->ssa)) {
+    values.push_back(t->ssa);
+  } else {
+    fail(std::string("`") + function +
+             "` differentiates with respect to a net, weights, a tensor or a column `d.x`, found " + describe(value),
+         as<Number>(value) ? "numbers are not differentiated: make it a tensor, `full([], " + label(value) + ")`" : "");
+  }
+  return values;
+}
+
+Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
+  if (as<Tensor>(shape))
+    return tensor(values[0]);
+  auto result = std::make_shared<Weights>();
+  if (auto *net = as<Net>(shape)) {
+    for (const ParameterInfo &p : net->code->parameters)
+      if (p.trainable) {
+        result->entries.push_back({p.name, values.front()});
+        values = values.drop_front();
+      }
+  } else {
+    for (const Weights::Entry &entry : as<Weights>(shape)->entries) {
+      result->entries.push_back({entry.name, values.front()});
+      values = values.drop_front();
+    }
+  }
+  return result;
+}
+
+Value Elaborator::scalarLoss(const Val &value, const char *function) {
+  auto *t = as<Tensor>(value);
+  if (!t && as<Number>(value))
+    fail(std::string("`") + function + "` differentiates " + describe(value) + ", which no tensor flows into");
+  Value v = tensorOf(value, "a scalar to differentiate");
+  if (typeOf(v).getRank() != 0)
+    fail(std::string("`") + function + "` differentiates a scalar, found " + describe(value),
+         "reduce it first: `mean(...)` or `sum(...)`; `jacobian` takes a tensor");
+  if (!isFloat(v))
+    fail(std::string("`") + function + "` differentiates numbers, found " + describe(value));
+  return v;
+}
+
+void Elaborator::requireFlow(ArrayRef<Value> of, ArrayRef<Value> wrt, const char *function) {
+  for (Value v : of)
+    if (reaches(v, wrt))
+      return;
+  fail(std::string("no data flows from the second argument of `") + function +
+           "` to the first, so there is nothing to differentiate",
+       "compute the first from the second: `loss = mse(net(x), y)`, then `" + std::string(function) +
+           "(loss, net)` with the same `net`; `train` cuts the flow");
+}
+
+Val Elaborator::gradient(const Val &of, const Val &wrt) {
+  std::vector<Value> values = differentiable(wrt, "grad");
+  Value loss = scalarLoss(of, "grad");
+  requireFlow({loss}, values, "grad");
+  std::vector<Type> types;
+  for (Value v : values)
+    types.push_back(v.getType());
+  auto op = GradOp::create(builder, loc(), TypeRange(types), loss, ValueRange(values));
+  return like(wrt, SmallVector<Value>(op.getResults()));
+}
+
+//===-- Vectors -------------------------------------------------------------------------------------------------===//
+
+Value Elaborator::flat(ArrayRef<Value> values) {
+  std::vector<Value> parts;
+  Type element = elementOf(values[0]);
+  for (Value v : values)
+    if (elementOf(v).isF64())
+      element = elementOf(v);
+  for (Value v : values)
+    parts.push_back(reshape(cast(v, element), {typeOf(v).getNumElements()}));
+  return parts.size() == 1 ? parts[0] : Value(ConcatOp::create(builder, loc(), ValueRange(parts), 0));
+}
+
+std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like) {
+  std::vector<Value> parts;
+  int64_t at = 0;
+  for (Value v : like) {
+    int64_t size = typeOf(v).getNumElements();
+    Value part = flat;
+    if (like.size() > 1)
+      part = SliceOp::create(builder, loc(), flat, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{at + size},
+                             ArrayRef<int64_t>{1});
+    parts.push_back(cast(reshape(part, shapeOf(v)), elementOf(v)));
+    at += size;
+  }
+  return parts;
+}
+
+// A direction in the form of `wrt`: weights tensor by tensor, or a flat vector cut up.
+std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, const char *what) {
+  int64_t size = 0;
+  for (Value w : wrt)
+    size += typeOf(w).getNumElements();
+  if (as<Weights>(v)) {
+    std::vector<Value> values;
+    flatten(v, values);
+    bool same = values.size() == wrt.size();
+    for (size_t i = 0; same && i < values.size(); ++i)
+      same = shapeOf(values[i]) == shapeOf(wrt[i]);
+    if (!same)
+      fail(std::string(what) + " has " + std::to_string(as<Weights>(v)->size()) +
+           " numbers in other tensors than the " + std::to_string(size) + " that it meets");
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = cast(values[i], elementOf(wrt[i]));
+    return values;
+  }
+  Value t = floatTensorOf(v, what);
+  if (wrt.size() == 1 && shapeOf(t) == shapeOf(wrt[0]))
+    return {cast(t, elementOf(wrt[0]))};
+  if (typeOf(t).getRank() != 1 || shapeOf(t)[0] != size)
+    fail(std::string(what) + " must have the form of what it meets, or be a vector of its " + std::to_string(size) +
+         " numbers; found " + describe(v));
+  return cut(t, wrt);
+}
+
+Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
+  std::vector<Value> wrt = differentiable(op.wrt, "hessian");
+  std::vector<Value> tangents = vectorLike(v, wrt, "the vector after `@`");
+  std::vector<Type> types;
+  for (Value g : op.gradient)
+    types.push_back(g.getType());
+  auto product =
+      JvpOp::create(builder, loc(), TypeRange(types), ValueRange(op.gradient), ValueRange(wrt), ValueRange(tangents));
+  if (auto *t = as<Tensor>(v); t && !as<Tensor>(op.wrt))
+    return tensor(flat(SmallVector<Value>(product.getResults())));
+  return like(op.wrt, SmallVector<Value>(product.getResults()));
+}
+
+namespace {
+// A study.dense whose body computes A v.
+Value dense(Elaborator &e, int64_t rows, int64_t columns, Type element, const std::function<Value(Value)> &product) {
+  auto type = e.tensorType({rows, columns}, element);
+  auto op = study::DenseOp::create(e.builder, e.loc(), type);
+  OpBuilder::InsertionGuard guard(e.builder);
+  Block *block = &op.getBody().emplaceBlock();
+  Value v = block->addArgument(RankedTensorType::get({columns}, element), e.loc());
+  e.builder.setInsertionPointToEnd(block);
+  Value result = product(v);
+  study::YieldOp::create(e.builder, e.loc(), ValueRange{result});
+  return op.getResult();
+}
+} // namespace
+
+Val Elaborator::denseMatrix(const Operator &op) {
+  std::vector<Value> wrt = differentiable(op.wrt, "hessian");
+  int64_t size = 0;
+  for (Value v : wrt)
+    size += typeOf(v).getNumElements();
+  Type element = elementOf(wrt[0]);
+  return tensor(dense(*this, size, size, element, [&](Value v) {
+    Val product = hessianProduct(op, tensor(v));
+    Value r = as<Tensor>(product)->ssa;
+    return reshape(r, {size});
+  }));
+}
+
+Val Elaborator::jacobian(const Val &of, const Val &wrt) {
+  std::vector<Value> values = differentiable(wrt, "jacobian");
+  Value out;
+  if (as<Weights>(of)) {
+    std::vector<Value> all;
+    flatten(of, all);
+    out = flat(all);
+  } else {
+    out = tensorOf(of, "a tensor to differentiate");
+  }
+  if (!isFloat(out))
+    fail("`jacobian` differentiates numbers, found " + describe(of));
+  requireFlow({out}, values, "jacobian");
+  int64_t rows = typeOf(out).getNumElements(), columns = 0;
+  for (Value v : values)
+    columns += typeOf(v).getNumElements();
+  return tensor(dense(*this, rows, columns, elementOf(out), [&](Value v) {
+    std::vector<Value> tangents = cut(v, values);
+    auto product = JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
+                                 ValueRange(tangents));
+    return reshape(product.getResult(0), {rows});
+  }));
+}
+
+//===-- The objective -------------------------------------------------------------------------------------------===//
+
+// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice.
+Val Elaborator::callObjective(const Objective &objective, const Val &weights, SourceRange range) {
+  if (!as<Weights>(weights))
+    fail(range, "the objective takes weights, found " + describe(weights));
+  std::vector<Value> given;
+  flatten(weights, given);
+  if (given.size() != objective.arguments.size())
+    fail(range, "the objective takes weights of " + std::to_string(objective.arguments.size()) + " tensors, found " +
+                    std::to_string(given.size()));
+  if (llvm::equal(given, objective.arguments))
+    return objective.value;
+  IRMapping mapping;
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (given[i].getType() != objective.arguments[i].getType())
+      fail(range, "the objective takes weights of the shapes it was made for");
+    mapping.map(objective.arguments[i], given[i]);
+  }
+  // Ops on the way from W to E, in the order in which they were made.
+  std::vector<Value> roots;
+  flatten(objective.value, roots);
+  llvm::SetVector<Operation *> order;
+  llvm::DenseMap<Value, bool> depends;
+  std::function<bool(Value)> visit = [&](Value v) -> bool {
+    if (mapping.contains(v))
+      return true;
+    auto [it, fresh] = depends.insert({v, false});
+    if (!fresh)
+      return it->second;
+    Operation *op = v.getDefiningOp();
+    if (!op || llvm::isa<study::TrainOp>(op))
+      return false;
+    bool any = false;
+    for (Value operand : op->getOperands())
+      any |= visit(operand);
+    for (Region &region : op->getRegions())
+      region.walk([&](Operation *inner) {
+        for (Value operand : inner->getOperands())
+          if (operand.getParentRegion()->isProperAncestor(&region) ||
+              operand.getParentRegion() == op->getParentRegion())
+            any |= visit(operand);
+      });
+    depends[v] = any;
+    if (any)
+      order.insert(op);
+    return any;
+  };
+  for (Value root : roots)
+    visit(root);
+  for (Operation *op : order)
+    builder.clone(*op, mapping);
+  std::vector<Value> results;
+  for (Value root : roots)
+    results.push_back(mapping.lookupOrDefault(root));
+  ArrayRef<Value> rest = results;
+  return unflatten(objective.value, rest, {});
+}
+
+} // namespace hw::lang
