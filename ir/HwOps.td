@@ -13,56 +13,90 @@ class Hw_Op<string mnemonic, list<Trait> traits = []> : Op<Hw_Dialect, mnemonic,
 // Elementwise
 //===--------------------------------------------------------------------------------------------------------------===//
 
-class Hw_Unary<string mnemonic, TypeConstraint type = Hw_FloatTensor>
+// Operands and result have one type; the element is computed from the operands' elements at the same index.
+class Hw_Unary<string mnemonic, string meaning, TypeConstraint type = Hw_FloatTensor, string element = "f32", string more = "">
     : Hw_Op<mnemonic, [Elementwise, SameOperandsAndResultType]> {
+  let summary = "elementwise " # meaning;
+  let description = "\n    `result[i] = " # meaning # "`. " # more # [{
+
+    Constraints:
+    1. `operand` and `result` have the same type.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3x}] # element # [{>
+    %z = hw.}] # mnemonic # " %x : tensor<2x3x" # element # [{>
+    ```
+  }];
   let arguments = (ins type:$operand);
   let results = (outs type:$result);
   let assemblyFormat = "$operand attr-dict `:` type($result)";
   let hasFolder = 1;
 }
 
-class Hw_Binary<string mnemonic, TypeConstraint type = Hw_NumberTensor, list<Trait> traits = []>
-    : Hw_Op<mnemonic, !listconcat([Elementwise, SameOperandsAndResultType], traits)> {
+class Hw_Binary<string mnemonic, string meaning, TypeConstraint type = Hw_NumberTensor, list<Trait> traits = [], string element = "f32",
+                string more = ""> : Hw_Op<mnemonic, !listconcat([Elementwise, SameOperandsAndResultType], traits)> {
+  let summary = "elementwise " # meaning;
+  let description = "\n    `result[i] = " # meaning # "`. " # more # [{
+
+    Constraints:
+    1. `lhs`, `rhs` and `result` have the same type: nothing is broadcast silently.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3x}] # element # [{>, %y: tensor<2x3x}] # element # [{>
+    %z = hw.}] # mnemonic # " %x, %y : tensor<2x3x" # element # [{>
+    ```
+  }];
   let arguments = (ins type:$lhs, type:$rhs);
   let results = (outs type:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($result)";
   let hasFolder = 1;
 }
 
-def NegOp : Hw_Unary<"neg", Hw_NumberTensor> { let summary = "-x"; let hasCanonicalizer = 1; }
-def ExpOp : Hw_Unary<"exp"> { let summary = "e^x"; }
-def Expm1Op : Hw_Unary<"expm1"> { let summary = "e^x - 1, accurate near 0"; }
-def LogOp : Hw_Unary<"log"> { let summary = "natural logarithm"; }
-def Log1pOp : Hw_Unary<"log1p"> { let summary = "log(1 + x), accurate near 0"; }
-def SqrtOp : Hw_Unary<"sqrt"> { let summary = "square root"; }
-def SinOp : Hw_Unary<"sin"> { let summary = "sine of radians"; }
-def CosOp : Hw_Unary<"cos"> { let summary = "cosine of radians"; }
-def TanhOp : Hw_Unary<"tanh"> { let summary = "hyperbolic tangent"; }
-def LogisticOp : Hw_Unary<"logistic"> { let summary = "1 / (1 + e^-x)"; }
-def ErfOp : Hw_Unary<"erf"> { let summary = "error function"; }
-def AsinhOp : Hw_Unary<"asinh"> { let summary = "inverse hyperbolic sine"; }
-def AbsOp : Hw_Unary<"abs", Hw_NumberTensor> { let summary = "|x|; derivative sign(x), 0 at 0"; }
-def SignOp : Hw_Unary<"sign"> { let summary = "-1, 0 or 1; NaN stays NaN; derivative zero"; }
-def FloorOp : Hw_Unary<"floor"> { let summary = "largest integer not above x; derivative zero"; }
+def NegOp : Hw_Unary<"neg", "-x", Hw_NumberTensor> { let hasCanonicalizer = 1; }
+def ExpOp : Hw_Unary<"exp", "e^x">;
+def Expm1Op : Hw_Unary<"expm1", "e^x - 1", Hw_FloatTensor, "f32", "Accurate near 0.">;
+def LogOp : Hw_Unary<"log", "log x", Hw_FloatTensor, "f32", "The natural logarithm: -inf at 0, NaN below.">;
+def Log1pOp : Hw_Unary<"log1p", "log(1 + x)", Hw_FloatTensor, "f32", "Accurate near 0.">;
+def SqrtOp : Hw_Unary<"sqrt", "x^(1/2)", Hw_FloatTensor, "f32", "NaN below 0. The derivative at 0 is infinite, as PyTorch's.">;
+def SinOp : Hw_Unary<"sin", "sin x", Hw_FloatTensor, "f32", "Of radians.">;
+def CosOp : Hw_Unary<"cos", "cos x", Hw_FloatTensor, "f32", "Of radians.">;
+def TanhOp : Hw_Unary<"tanh", "tanh x">;
+def LogisticOp : Hw_Unary<"logistic", "1 / (1 + e^-x)">;
+def ErfOp : Hw_Unary<"erf", "erf x">;
+def AsinhOp : Hw_Unary<"asinh", "asinh x">;
+def AbsOp : Hw_Unary<"abs", "|x|", Hw_NumberTensor, "f32", "The derivative is sign(x): 0 at 0.">;
+def SignOp : Hw_Unary<"sign", "sign x", Hw_FloatTensor, "f32", "-1, 0 or 1; NaN stays NaN. The derivative is zero.">;
+def FloorOp : Hw_Unary<"floor", "floor x", Hw_FloatTensor, "f32", "The largest integer not above x. The derivative is zero.">;
 
-def AddOp : Hw_Binary<"add", Hw_NumberTensor, [Commutative]> { let summary = "x + y"; let hasCanonicalizer = 1; }
-def SubOp : Hw_Binary<"sub"> { let summary = "x - y"; let hasCanonicalizer = 1; }
-def MulOp : Hw_Binary<"mul", Hw_NumberTensor, [Commutative]> { let summary = "x * y"; let hasCanonicalizer = 1; }
-def DivOp : Hw_Binary<"div"> { let summary = "x / y"; let hasCanonicalizer = 1; }
-def PowOp : Hw_Binary<"pow", Hw_FloatTensor> {
-  let summary = "x^y";
-  let description = [{ `pow(x, 0) = 1` for every x. The derivative in y is `x^y log x` where x > 0, and 0 where x = 0. }];
+def AddOp : Hw_Binary<"add", "x + y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
+def SubOp : Hw_Binary<"sub", "x - y"> { let hasCanonicalizer = 1; }
+def MulOp : Hw_Binary<"mul", "x * y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
+def DivOp : Hw_Binary<"div", "x / y", Hw_NumberTensor, [], "f32", "Of integers, truncated towards zero."> { let hasCanonicalizer = 1; }
+def PowOp : Hw_Binary<"pow", "x^y", Hw_FloatTensor, [], "f32",
+    "`pow(x, 0) = 1` for every x. The derivative in x is `y x^(y-1)`, 0 where x = y = 0; in y it is `x^y log x` where x > 0, and 0 where x = 0."> {
   let hasCanonicalizer = 1;
 }
-def MinOp : Hw_Binary<"min"> { let summary = "the smaller; NaN if either is; at a tie the derivative goes to y"; }
-def MaxOp : Hw_Binary<"max"> {
-  let summary = "the larger; NaN if either is; at a tie the derivative goes to y";
-  let description = [{ So `max(x, 0)` is relu with PyTorch's relu'(0) = 0. }];
-}
+def MinOp : Hw_Binary<"min", "min(x, y)", Hw_NumberTensor, [], "f32", "NaN if either is. At a tie the derivative goes to y.">;
+def MaxOp : Hw_Binary<"max", "max(x, y)", Hw_NumberTensor, [], "f32",
+    "NaN if either is. At a tie the derivative goes to y, so that `max(x, 0)` is relu with PyTorch's relu'(0) = 0.">;
 
 def CompareOp : Hw_Op<"compare", [Elementwise, SameOperandsAndResultShape, SameTypeOperands]> {
   let summary = "elementwise comparison: eq, ne, lt, le, gt or ge";
-  let description = [{ Comparisons with NaN are false, but for `ne`. }];
+  let description = [{
+    `result[i]` is whether `lhs[i] predicate rhs[i]` holds. Comparisons with NaN are false, but for `ne`. The derivative is zero.
+
+    Constraints:
+    1. `predicate` is one of `eq`, `ne`, `lt`, `le`, `gt`, `ge`.
+    2. `lhs` and `rhs` have the same type, `result` its shape.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3xf32>, %y: tensor<2x3xf32>
+    %z = hw.compare "gt" %x, %y : tensor<2x3xf32> -> tensor<2x3xi1>
+    ```
+  }];
   let arguments = (ins Hw_Tensor:$lhs, Hw_Tensor:$rhs, StrAttr:$predicate);
   let results = (outs Hw_MaskTensor:$result);
   let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `->` type($result)";
@@ -71,11 +105,24 @@ def CompareOp : Hw_Op<"compare", [Elementwise, SameOperandsAndResultShape, SameT
   let hasVerifier = 1;
   let hasFolder = 1;
 }
-def AndOp : Hw_Binary<"and", Hw_MaskTensor, [Commutative]> { let summary = "both"; }
-def OrOp : Hw_Binary<"or", Hw_MaskTensor, [Commutative]> { let summary = "either"; }
-def NotOp : Hw_Unary<"not", Hw_MaskTensor> { let summary = "the other"; }
+def AndOp : Hw_Binary<"and", "x and y", Hw_MaskTensor, [Commutative], "i1">;
+def OrOp : Hw_Binary<"or", "x or y", Hw_MaskTensor, [Commutative], "i1">;
+def NotOp : Hw_Unary<"not", "not x", Hw_MaskTensor, "i1">;
 def SelectOp : Hw_Op<"select", [Elementwise, AllTypesMatch<["onTrue", "onFalse", "result"]>]> {
   let summary = "onTrue where the mask is true, else onFalse";
+  let description = [{
+    `result[i]` is `onTrue[i]` where `mask[i]`, else `onFalse[i]`. What is not chosen does not matter, NaN or not; its derivative is zero.
+
+    Constraints:
+    1. `onTrue`, `onFalse` and `result` have the same type.
+    2. `mask` has its shape.
+
+    Example:
+    ```mlir
+    // %m: tensor<2x3xi1>, %x: tensor<2x3xf32>, %y: tensor<2x3xf32>
+    %z = hw.select %m, %x, %y : tensor<2x3xi1>, tensor<2x3xf32>
+    ```
+  }];
   let arguments = (ins Hw_MaskTensor:$mask, Hw_Tensor:$onTrue, Hw_Tensor:$onFalse);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$mask `,` $onTrue `,` $onFalse attr-dict `:` type($mask) `,` type($result)";
@@ -85,16 +132,24 @@ def SelectOp : Hw_Op<"select", [Elementwise, AllTypesMatch<["onTrue", "onFalse",
 def CastOp : Hw_Op<"cast", [Elementwise, SameOperandsAndResultShape]> {
   let summary = "conversion of element type";
   let description = [{
-    Float to integer truncates towards zero and saturates, NaN becomes 0; anything to `i1` is `x != 0`; `i1` to a number is 0 or 1;
-    integer to integer keeps the low bits.
-    Between floats it is differentiable, else its derivative is zero.
+    Float to integer truncates towards zero and saturates, NaN becomes 0; integer to integer keeps the low bits; anything to `i1` is `x != 0`;
+    `i1` to a number is 0 or 1. Between floats it is differentiable, else its derivative is zero.
+
+    Constraints:
+    1. `operand` and `result` have the same shape.
+
+    Example:
+    ```mlir
+    // %x: tensor<4xui8>
+    %z = hw.cast %x : tensor<4xui8> -> tensor<4xf32>
+    ```
   }];
   let arguments = (ins Hw_Tensor:$operand);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operand attr-dict `:` type($operand) `->` type($result)";
   let hasFolder = 1;
 }
-def StopGradientOp : Hw_Unary<"stop_gradient", Hw_Tensor> { let summary = "x, with derivative zero"; }
+def StopGradientOp : Hw_Unary<"stop_gradient", "x", Hw_Tensor, "f32", "With derivative zero. Gone once derivatives are expanded.">;
 
 //===--------------------------------------------------------------------------------------------------------------===//
 // Linear: movement and contraction
@@ -103,8 +158,18 @@ def StopGradientOp : Hw_Unary<"stop_gradient", Hw_Tensor> { let summary = "x, wi
 def BroadcastOp : Hw_Op<"broadcast"> {
   let summary = "repeats a tensor along new dimensions";
   let description = [{
-    Operand dimension i becomes result dimension `dims[i]`; `dims` is strictly increasing and the sizes are equal (a size of 1 is not
-    stretched: reshape it away first). The other result dimensions repeat the operand. Its transpose is `reduce_sum`.
+    Operand dimension i becomes result dimension `dims[i]`. The other result dimensions repeat the operand. The transpose is `reduce_sum`.
+
+    Constraints:
+    1. `dims` has an entry for each dimension of `operand`, strictly increasing, within the rank of `result`.
+    2. Operand dimension i and result dimension `dims[i]` have the same size: a size of 1 is not stretched (reshape it away first).
+    3. The element types are equal.
+
+    Example:
+    ```mlir
+    // %x: tensor<3xf32>
+    %z = hw.broadcast %x dims [1] : tensor<3xf32> -> tensor<2x3xf32>
+    ```
   }];
   let arguments = (ins Hw_Tensor:$operand, DenseI64ArrayAttr:$dims);
   let results = (outs Hw_Tensor:$result);
@@ -115,6 +180,19 @@ def BroadcastOp : Hw_Op<"broadcast"> {
 }
 def ReduceSumOp : Hw_Op<"reduce_sum"> {
   let summary = "sums over the given dimensions, which disappear";
+  let description = [{
+    The transpose is `broadcast`. The order of summation is fixed by the sizes, not by the number of threads.
+
+    Constraints:
+    1. `dims` are strictly increasing and within the rank of `operand`.
+    2. `result` has the other dimensions, in order, and the same element type.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3xf32>
+    %z = hw.reduce_sum %x dims [0] : tensor<2x3xf32> -> tensor<3xf32>
+    ```
+  }];
   let arguments = (ins Hw_NumberTensor:$operand, DenseI64ArrayAttr:$dims);
   let results = (outs Hw_NumberTensor:$result);
   let assemblyFormat = "$operand `dims` $dims attr-dict `:` type($operand) `->` type($result)";
@@ -125,6 +203,18 @@ def ReduceSumOp : Hw_Op<"reduce_sum"> {
 }
 def ReshapeOp : Hw_Op<"reshape"> {
   let summary = "the same elements in row-major order under another shape";
+  let description = [{
+    The transpose is a reshape back.
+
+    Constraints:
+    1. `operand` and `result` have as many elements, of the same type.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3xf32>
+    %z = hw.reshape %x : tensor<2x3xf32> -> tensor<6x1xf32>
+    ```
+  }];
   let arguments = (ins Hw_Tensor:$operand);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operand attr-dict `:` type($operand) `->` type($result)";
@@ -133,6 +223,19 @@ def ReshapeOp : Hw_Op<"reshape"> {
 }
 def TransposeOp : Hw_Op<"transpose"> {
   let summary = "permutes dimensions: result dimension i is operand dimension permutation[i]";
+  let description = [{
+    The transpose, in the sense of linear maps, is the inverse permutation.
+
+    Constraints:
+    1. `permutation` names each dimension of `operand` once.
+    2. Result dimension i has the size of operand dimension `permutation[i]`.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3xf32>
+    %z = hw.transpose %x permutation [1, 0] : tensor<2x3xf32> -> tensor<3x2xf32>
+    ```
+  }];
   let arguments = (ins Hw_Tensor:$operand, DenseI64ArrayAttr:$permutation);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operand `permutation` $permutation attr-dict `:` type($operand) `->` type($result)";
@@ -143,6 +246,18 @@ def TransposeOp : Hw_Op<"transpose"> {
 }
 def ReverseOp : Hw_Op<"reverse", [SameOperandsAndResultType]> {
   let summary = "reverses the order along the given dimensions";
+  let description = [{
+    It is its own transpose.
+
+    Constraints:
+    1. `dims` are strictly increasing and within the rank.
+
+    Example:
+    ```mlir
+    // %x: tensor<2x3xf32>
+    %z = hw.reverse %x dims [1] : tensor<2x3xf32>
+    ```
+  }];
   let arguments = (ins Hw_Tensor:$operand, DenseI64ArrayAttr:$dims);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operand `dims` $dims attr-dict `:` type($result)";
@@ -150,6 +265,20 @@ def ReverseOp : Hw_Op<"reverse", [SameOperandsAndResultType]> {
 }
 def SliceOp : Hw_Op<"slice"> {
   let summary = "start, start + stride, ... below limit, in every dimension";
+  let description = [{
+    In dimension d the elements at `start[d]`, `start[d] + stride[d]`, ... below `limit[d]`. The transpose is `pad`.
+
+    Constraints:
+    1. `start`, `limit` and `stride` have an entry for each dimension.
+    2. 0 <= start <= limit <= size, and stride >= 1.
+    3. `result` has ceil((limit - start) / stride) elements in each dimension.
+
+    Example:
+    ```mlir
+    // %x: tensor<7x3xf32>
+    %z = hw.slice %x [1, 0] [6, 3] [2, 1] : tensor<7x3xf32> -> tensor<3x3xf32>
+    ```
+  }];
   let arguments = (ins Hw_Tensor:$operand, DenseI64ArrayAttr:$start, DenseI64ArrayAttr:$limit, DenseI64ArrayAttr:$stride);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operand $start $limit $stride attr-dict `:` type($operand) `->` type($result)";
@@ -160,7 +289,19 @@ def SliceOp : Hw_Op<"slice"> {
 }
 def PadOp : Hw_Op<"pad"> {
   let summary = "surrounds with zeros: low before, high after, interior between neighbours, in every dimension";
-  let description = [{ Result size = low + (size - 1) * interior + size + high (an empty dimension has no interior). The transpose is `slice`. }];
+  let description = [{
+    The transpose is `slice`.
+
+    Constraints:
+    1. `low`, `high` and `interior` have an entry for each dimension, none negative.
+    2. Result size = low + size + (size - 1) * interior + high (an empty dimension has no interior).
+
+    Example:
+    ```mlir
+    // %x: tensor<3x2xf32>
+    %z = hw.pad %x [1, 0] [0, 2] [1, 0] : tensor<3x2xf32> -> tensor<6x4xf32>
+    ```
+  }];
   let arguments = (ins Hw_NumberTensor:$operand, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high, DenseI64ArrayAttr:$interior);
   let results = (outs Hw_NumberTensor:$result);
   let assemblyFormat = "$operand $low $high $interior attr-dict `:` type($operand) `->` type($result)";
@@ -171,6 +312,20 @@ def PadOp : Hw_Op<"pad"> {
 }
 def ConcatOp : Hw_Op<"concat"> {
   let summary = "joins tensors along one dimension";
+  let description = [{
+    In operand order. The transpose is a `slice` an operand.
+
+    Constraints:
+    1. There is at least one operand, and `dim` is within the rank.
+    2. Operands have the same element type and, but for `dim`, the same sizes.
+    3. The size of `dim` in `result` is the sum of the operands'.
+
+    Example:
+    ```mlir
+    // %x: tensor<3x2xf32>, %y: tensor<3x4xf32>
+    %z = hw.concat %x, %y dim 1 : (tensor<3x2xf32>, tensor<3x4xf32>) -> tensor<3x6xf32>
+    ```
+  }];
   let arguments = (ins Variadic<Hw_Tensor>:$operands, I64Attr:$dim);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "$operands `dim` $dim attr-dict `:` functional-type($operands, $result)";
@@ -181,8 +336,20 @@ def ConcatOp : Hw_Op<"concat"> {
 def DotGeneralOp : Hw_Op<"dot_general"> {
   let summary = "contraction with batch dimensions";
   let description = [{
-    The result's dimensions are the batch dimensions in `lhs_batch` order, then lhs's free dimensions, then rhs's. Floats only; the accumulation
-    is in the element type. Linear in either operand; each one's transpose is again a `dot_general`.
+    Sums the products over the contracted dimensions; pairs the batch dimensions. The result's dimensions are the batch dimensions in `lhs_batch` order, then lhs's
+    free dimensions in order, then rhs's. The accumulation is in the element type. Linear in either operand; each one's transpose is again a `dot_general`.
+
+    Constraints:
+    1. `lhs_batch` and `rhs_batch` are as long as each other, so are `lhs_contract` and `rhs_contract`.
+    2. On either side, batch and contracted dimensions are distinct and within the rank.
+    3. Paired dimensions have the same size.
+    4. Both operands and the result have the same float element type.
+
+    Example:
+    ```mlir
+    // %x: tensor<8x3x4xf32>, %y: tensor<8x4x5xf32>
+    %z = hw.dot_general %x, %y batch [0] x [0] contract [2] x [1] : (tensor<8x3x4xf32>, tensor<8x4x5xf32>) -> tensor<8x3x5xf32>
+    ```
   }];
   let arguments = (ins Hw_FloatTensor:$lhs, Hw_FloatTensor:$rhs, DenseI64ArrayAttr:$lhs_batch, DenseI64ArrayAttr:$rhs_batch,
                        DenseI64ArrayAttr:$lhs_contract, DenseI64ArrayAttr:$rhs_contract);
@@ -207,7 +374,18 @@ def DotGeneralOp : Hw_Op<"dot_general"> {
 def GatherOp : Hw_Op<"gather"> {
   let summary = "rows of a tensor by index";
   let description = [{
-    operand: [N, R...], indices: i32 of any shape I. result: [I..., R...]. An index outside 0..N-1 is clamped to it. The transpose is `scatter_add`.
+    operand: [N, R...], indices: I. result: [I..., R...], `result[i..., r...] = operand[indices[i...], r...]`. An index outside 0..N-1 is clamped to it.
+    The transpose in `operand` is `scatter_add`.
+
+    Constraints:
+    1. `operand` has a dimension 0, of at least one element.
+    2. `result` has the shape [I..., R...] and the operand's element type.
+
+    Example:
+    ```mlir
+    // %x: tensor<10x3xf32>, %i: tensor<4xi32>
+    %z = hw.gather %x at %i : (tensor<10x3xf32>, tensor<4xi32>) -> tensor<4x3xf32>
+    ```
   }];
   let arguments = (ins Hw_Tensor:$operand, Hw_IndexTensor:$indices);
   let results = (outs Hw_Tensor:$result);
@@ -217,7 +395,20 @@ def GatherOp : Hw_Op<"gather"> {
 }
 def ScatterAddOp : Hw_Op<"scatter_add"> {
   let summary = "adds rows into zeros at the given indices";
-  let description = [{ updates: [I..., R...], indices: i32 of shape I. result: [N, R...], in index order where indices repeat. }];
+  let description = [{
+    updates: [I..., R...], indices: I. result: [N, R...], zeros to which `result[indices[i...], r...] += updates[i..., r...]`, in index order where
+    indices repeat. An index outside 0..N-1 is clamped to it, as `gather` does, whose transpose this is.
+
+    Constraints:
+    1. `updates` has the shape of `indices` followed by that of a row of `result`.
+    2. The element types are equal.
+
+    Example:
+    ```mlir
+    // %x: tensor<4x3xf32>, %i: tensor<4xi32>
+    %z = hw.scatter_add %x at %i : (tensor<4x3xf32>, tensor<4xi32>) -> tensor<10x3xf32>
+    ```
+  }];
   let arguments = (ins Hw_FloatTensor:$updates, Hw_IndexTensor:$indices);
   let results = (outs Hw_FloatTensor:$result);
   let assemblyFormat = "$updates `at` $indices attr-dict `:` functional-type(operands, $result)";
@@ -225,7 +416,19 @@ def ScatterAddOp : Hw_Op<"scatter_add"> {
 }
 def ReduceMaxOp : Hw_Op<"reduce_max"> {
   let summary = "the largest along one dimension, and the index of the first that is";
-  let description = [{ NaN wins over every number. The derivative goes to the element at `index`. An argmax is this op with `value` unused. }];
+  let description = [{
+    NaN wins over every number. The derivative goes to the element at `index`. An argmax is this op with `value` unused.
+
+    Constraints:
+    1. `dim` is within the rank, and not empty.
+    2. `value` and `index` have the other dimensions, in order.
+
+    Example:
+    ```mlir
+    // %x: tensor<4x10xf32>
+    %z, %i = hw.reduce_max %x dim 1 : tensor<4x10xf32> -> tensor<4xf32>, tensor<4xi32>
+    ```
+  }];
   let arguments = (ins Hw_NumberTensor:$operand, I64Attr:$dim);
   let results = (outs Hw_NumberTensor:$value, Hw_IndexTensor:$index);
   let assemblyFormat = "$operand `dim` $dim attr-dict `:` type($operand) `->` type($value) `,` type($index)";
@@ -239,7 +442,18 @@ def ReduceMaxOp : Hw_Op<"reduce_max"> {
 
 def CholeskyOp : Hw_Op<"cholesky", [SameOperandsAndResultType]> {
   let summary = "lower L with L L^T = A for symmetric positive definite A [..., n, n]";
-  let description = [{ Only the lower triangle of A is read; the result's upper triangle is zero; NaN where A is not positive definite. }];
+  let description = [{
+    Only the lower triangle of A is read; the result's upper triangle is zero; NaN where A is not positive definite. Leading dimensions are a batch.
+
+    Constraints:
+    1. The two last dimensions have the same size.
+
+    Example:
+    ```mlir
+    // %a: tensor<3x3xf64>
+    %l = hw.cholesky %a : tensor<3x3xf64>
+    ```
+  }];
   let arguments = (ins Hw_FloatTensor:$operand);
   let results = (outs Hw_FloatTensor:$result);
   let assemblyFormat = "$operand attr-dict `:` type($result)";
@@ -247,7 +461,18 @@ def CholeskyOp : Hw_Op<"cholesky", [SameOperandsAndResultType]> {
 }
 def TriangularSolveOp : Hw_Op<"triangular_solve", [AllTypesMatch<["b", "result"]>]> {
   let summary = "X with T X = B or T^T X = B, T lower triangular";
-  let description = [{ t: [..., n, n], of which the lower triangle is read; b: [..., n, k]. Linear in b. }];
+  let description = [{
+    Only the lower triangle of `t` is read. Linear in `b`. Leading dimensions are a batch.
+
+    Constraints:
+    1. t: [..., n, n], b and the result: [..., n, k], with the same leading dimensions and element type.
+
+    Example:
+    ```mlir
+    // %t: tensor<3x3xf64>, %b: tensor<3x2xf64>
+    %x = hw.triangular_solve %t, %b transposed false : tensor<3x3xf64>, tensor<3x2xf64>
+    ```
+  }];
   let arguments = (ins Hw_FloatTensor:$t, Hw_FloatTensor:$b, BoolAttr:$transposed);
   let results = (outs Hw_FloatTensor:$result);
   let assemblyFormat = "$t `,` $b `transposed` $transposed attr-dict `:` type($t) `,` type($b)";
@@ -255,7 +480,18 @@ def TriangularSolveOp : Hw_Op<"triangular_solve", [AllTypesMatch<["b", "result"]
 }
 def LuSolveOp : Hw_Op<"lu_solve", [AllTypesMatch<["b", "result"]>]> {
   let summary = "X with A X = B, by LU with partial pivoting";
-  let description = [{ a: [..., n, n]; b: [..., n, k]. Linear in b. Infinite or NaN where A is singular. }];
+  let description = [{
+    Linear in `b`. Infinite or NaN where A is singular. Leading dimensions are a batch.
+
+    Constraints:
+    1. a: [..., n, n], b and the result: [..., n, k], with the same leading dimensions and element type.
+
+    Example:
+    ```mlir
+    // %a: tensor<3x3xf64>, %b: tensor<3x2xf64>
+    %x = hw.lu_solve %a, %b : tensor<3x3xf64>, tensor<3x2xf64>
+    ```
+  }];
   let arguments = (ins Hw_FloatTensor:$a, Hw_FloatTensor:$b);
   let results = (outs Hw_FloatTensor:$result);
   let assemblyFormat = "$a `,` $b attr-dict `:` type($a) `,` type($b)";
@@ -268,6 +504,17 @@ def LuSolveOp : Hw_Op<"lu_solve", [AllTypesMatch<["b", "result"]>]> {
 
 def ConstantOp : Hw_Op<"constant", [ConstantLike, AllTypesMatch<["value", "result"]>]> {
   let summary = "a tensor known at compile time";
+  let description = [{
+    `value` in row-major order.
+
+    Constraints:
+    1. `result` has the type of `value`.
+
+    Example:
+    ```mlir
+    %c = hw.constant dense<[1.0, 2.0]> : tensor<2xf32>
+    ```
+  }];
   let arguments = (ins ElementsAttr:$value);
   let results = (outs Hw_Tensor:$result);
   let assemblyFormat = "attr-dict $value";
@@ -279,6 +526,17 @@ def ConstantOp : Hw_Op<"constant", [ConstantLike, AllTypesMatch<["value", "resul
 }
 def IotaOp : Hw_Op<"iota"> {
   let summary = "0, 1, 2, ... along one dimension";
+  let description = [{
+    `result[..., i, ...] = i`, i being the index in dimension `dim`.
+
+    Constraints:
+    1. `dim` is within the rank.
+
+    Example:
+    ```mlir
+    %i = hw.iota dim 1 : tensor<2x3xi32>
+    ```
+  }];
   let arguments = (ins I64Attr:$dim);
   let results = (outs Hw_NumberTensor:$result);
   let assemblyFormat = "`dim` $dim attr-dict `:` type($result)";
@@ -289,6 +547,15 @@ def RandomBitsOp : Hw_Op<"random_bits"> {
   let description = [{
     Philox 4x32-10 (Salmon et al., SC 2011) with key (`key`, `site`) and counter (index, 0, `step`, 0), index being the row-major
     position in the result. A `ui32` is the first output word; a `ui64` the first (low) and second (high).
+
+    Constraints:
+    1. `key` and `step` have rank 0.
+
+    Example:
+    ```mlir
+    // %key: tensor<ui32>, %step: tensor<ui32>
+    %b = hw.random_bits %key, %step site 7 : (tensor<ui32>, tensor<ui32>) -> tensor<4xui32>
+    ```
   }];
   let arguments = (ins StaticShapeTensorOf<[UI32]>:$key, StaticShapeTensorOf<[UI32]>:$step, I32Attr:$site);
   let results = (outs StaticShapeTensorOf<[UI32, UI64]>:$result);
@@ -303,8 +570,20 @@ def RandomBitsOp : Hw_Op<"random_bits"> {
 def GradOp : Hw_Op<"grad"> {
   let summary = "gradient of a scalar with respect to values it was computed from";
   let description = [{
-    Differentiates `of` (rank 0) along the data flow from `wrt` to it, in the enclosing graph. Results have the types of `wrt`.
+    Differentiates `of` along the data flow from `wrt` to it, in the enclosing graph: the total derivative, also through another `wrt` on the way.
     A `wrt` that does not reach `of` has gradient zero.
+
+    Constraints:
+    1. `of` has rank 0.
+    2. The results have the types of `wrt`.
+
+    Example:
+    ```mlir
+    // %w: tensor<3xf32>
+    %y = hw.mul %w, %w : tensor<3xf32>
+    %loss = hw.reduce_sum %y dims [0] : tensor<3xf32> -> tensor<f32>
+    %g = hw.grad %loss wrt %w : (tensor<f32>, tensor<3xf32>) -> tensor<3xf32>
+    ```
   }];
   let arguments = (ins Hw_FloatTensor:$of, Variadic<Hw_FloatTensor>:$wrt);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
@@ -313,6 +592,20 @@ def GradOp : Hw_Op<"grad"> {
 }
 def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
   let summary = "vector-Jacobian product: cotangents of `of` pulled back to `wrt`";
+  let description = [{
+    As `grad`, of tensors, weighted with cotangents.
+
+    Constraints:
+    1. `cotangents` have the types of `of`.
+    2. The results have the types of `wrt`.
+
+    Example:
+    ```mlir
+    // %w: tensor<3xf32>, %c: tensor<3xf32>
+    %y = hw.exp %w : tensor<3xf32>
+    %g = hw.vjp %y wrt %w cotangents %c : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+    ```
+  }];
   let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$cotangents);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
   let assemblyFormat = "$of `wrt` $wrt `cotangents` $cotangents attr-dict `:` functional-type(operands, $results)";
@@ -320,6 +613,20 @@ def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
 }
 def JvpOp : Hw_Op<"jvp", [AttrSizedOperandSegments]> {
   let summary = "Jacobian-vector product: tangents of `wrt` pushed forward to `of`";
+  let description = [{
+    The derivative of `of` in the direction `tangents`. Where one `wrt` is computed from another, its tangent is the sum of both.
+
+    Constraints:
+    1. `tangents` have the types of `wrt`.
+    2. The results have the types of `of`.
+
+    Example:
+    ```mlir
+    // %w: tensor<3xf32>, %v: tensor<3xf32>
+    %y = hw.exp %w : tensor<3xf32>
+    %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+    ```
+  }];
   let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$tangents);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
   let assemblyFormat = "$of `wrt` $wrt `tangents` $tangents attr-dict `:` functional-type(operands, $results)";
