@@ -32,6 +32,8 @@ study::BatchesOp replaceBatches(OpBuilder &builder, study::BatchesOp op, ArrayRe
   auto result = study::BatchesOp::create(builder, op.getLoc(), ValueRange(yields[0]).getTypes(), op.getRowsAttr(),
                                          op.getBatchAttr(), builder.getArrayAttr(combine));
   for (auto [from, to, values] : llvm::zip(op->getRegions(), result->getRegions(), yields)) {
+    if (from.empty())
+      continue;
     to.takeBody(from);
     to.front().getTerminator()->setOperands(values);
   }

@@ -1,0 +1,178 @@
+// RUN: hw-opt --hw-expand-derivatives %s | FileCheck %s
+// RUN: hw-opt --hw-derivatives %s | FileCheck %s --check-prefix=TIDY
+
+// The primal's exp is the derivative's.
+// CHECK-LABEL: func @exp
+// CHECK: %[[Y:.*]] = hw.exp %arg0
+// CHECK-NEXT: %[[D:.*]] = hw.mul %arg1, %[[Y]]
+// CHECK-NEXT: return %[[D]]
+func.func @exp(%x: tensor<3xf32>, %v: tensor<3xf32>) -> tensor<3xf32> {
+  %y = hw.exp %x : tensor<3xf32>
+  %d = hw.jvp %y wrt %x tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+  return %d : tensor<3xf32>
+}
+
+// Nothing of the linearisation is left, and a layer's three products are three.
+// TIDY-LABEL: func @layer
+// TIDY-COUNT-3: hw.dot_general
+// TIDY-NOT: hw.dot_general
+// TIDY-NOT: unrealized_conversion_cast
+func.func @layer(%x: tensor<8x4xf32>, %w: tensor<4x5xf32>) -> (tensor<8x4xf32>, tensor<4x5xf32>) {
+  %z = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<8x4xf32>, tensor<4x5xf32>) -> tensor<8x5xf32>
+  %h = hw.tanh %z : tensor<8x5xf32>
+  %l = hw.reduce_sum %h dims [0, 1] : tensor<8x5xf32> -> tensor<f32>
+  %g:2 = hw.grad %l wrt %x, %w : (tensor<f32>, tensor<8x4xf32>, tensor<4x5xf32>) -> (tensor<8x4xf32>, tensor<4x5xf32>)
+  return %g#0, %g#1 : tensor<8x4xf32>, tensor<4x5xf32>
+}
+
+// A weight gradient comes out in the weight's own orientation: no transpose, for x W and for x W^T.
+// TIDY-LABEL: func @orientation
+// TIDY-NOT: hw.transpose
+// TIDY: return
+func.func @orientation(%x: tensor<8x4xf32>, %w: tensor<5x4xf32>, %c: tensor<8x5xf32>) -> tensor<5x4xf32> {
+  %z = hw.dot_general %x, %w batch [] x [] contract [1] x [1] : (tensor<8x4xf32>, tensor<5x4xf32>) -> tensor<8x5xf32>
+  %g = hw.vjp %z wrt %w cotangents %c : (tensor<8x5xf32>, tensor<5x4xf32>, tensor<8x5xf32>) -> tensor<5x4xf32>
+  return %g : tensor<5x4xf32>
+}
+
+// relu's mask is read off its result: z is not kept.
+// CHECK-LABEL: func @relu
+// CHECK: %[[H:.*]] = hw.max %arg0, %[[ZERO:.*]] :
+// CHECK: hw.compare "gt" %[[H]], %[[ZERO]]
+func.func @relu(%x: tensor<3xf32>, %c: tensor<3xf32>) -> tensor<3xf32> {
+  %zero = hw.constant dense<0.0> : tensor<3xf32>
+  %y = hw.max %x, %zero : tensor<3xf32>
+  %g = hw.vjp %y wrt %x cotangents %c : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+  return %g : tensor<3xf32>
+}
+
+// A Hessian-vector product (jvp of grad) of a layer: the forward and the gradient product, and the tangent of either.
+// TIDY-LABEL: func @hvp
+// TIDY-COUNT-4: hw.dot_general
+// TIDY-NOT: hw.dot_general
+// TIDY: return
+func.func @hvp(%x: tensor<8x4xf64>, %w: tensor<4x5xf64>, %v: tensor<4x5xf64>) -> (tensor<4x5xf64>, tensor<4x5xf64>) {
+  %z = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<8x4xf64>, tensor<4x5xf64>) -> tensor<8x5xf64>
+  %h = hw.tanh %z : tensor<8x5xf64>
+  %l = hw.reduce_sum %h dims [0, 1] : tensor<8x5xf64> -> tensor<f64>
+  %g = hw.grad %l wrt %w : (tensor<f64>, tensor<4x5xf64>) -> tensor<4x5xf64>
+  %hv = hw.jvp %g wrt %w tangents %v : (tensor<4x5xf64>, tensor<4x5xf64>, tensor<4x5xf64>) -> tensor<4x5xf64>
+  return %g, %hv : tensor<4x5xf64>, tensor<4x5xf64>
+}
+
+// A gradient of a gradient's norm; of what does not depend on w, zero.
+// TIDY-LABEL: func @norm
+// TIDY-NOT: hw.grad
+// TIDY-DAG: %[[ZERO:.*]] = hw.constant dense<0.000000e+00> : tensor<2xf64>
+// TIDY-DAG: %[[C:.*]] = hw.constant dense<8.000000e+00> : tensor<3xf64>
+// TIDY: %[[G:.*]] = hw.mul %arg0, %[[C]]
+// TIDY-NEXT: return %[[G]], %[[ZERO]]
+func.func @norm(%w: tensor<3xf64>, %u: tensor<2xf64>) -> (tensor<3xf64>, tensor<2xf64>) {
+  %y = hw.mul %w, %w : tensor<3xf64>
+  %l = hw.reduce_sum %y dims [0] : tensor<3xf64> -> tensor<f64>
+  %g = hw.grad %l wrt %w : (tensor<f64>, tensor<3xf64>) -> tensor<3xf64>
+  %gg = hw.mul %g, %g : tensor<3xf64>
+  %n = hw.reduce_sum %gg dims [0] : tensor<3xf64> -> tensor<f64>
+  %h:2 = hw.grad %n wrt %w, %u : (tensor<f64>, tensor<3xf64>, tensor<2xf64>) -> (tensor<3xf64>, tensor<2xf64>)
+  return %h#0, %h#1 : tensor<3xf64>, tensor<2xf64>
+}
+
+// d/dw of w b, b = w w, in both: through b too.
+// TIDY-LABEL: func @total
+// TIDY-DAG: %[[B:.*]] = hw.mul %arg0, %arg0
+// TIDY-DAG: %[[W:.*]] = hw.mul %{{.*}}, %{{.*}}
+// TIDY: return %{{.*}}, %arg0
+func.func @total(%w: tensor<f64>) -> (tensor<f64>, tensor<f64>) {
+  %b = hw.mul %w, %w : tensor<f64>
+  %l = hw.mul %w, %b : tensor<f64>
+  %g:2 = hw.grad %l wrt %w, %b : (tensor<f64>, tensor<f64>, tensor<f64>) -> (tensor<f64>, tensor<f64>)
+  return %g#0, %g#1 : tensor<f64>, tensor<f64>
+}
+
+// The derivative stays where it is asked for; the flow crosses blocks outwards.
+// CHECK-LABEL: func @outwards
+// CHECK: hw.exp
+// CHECK: study.dense
+// CHECK: ^bb0(%[[V:.*]]: tensor<3xf64>)
+// CHECK: hw.mul %[[V]]
+// CHECK: study.yield
+func.func @outwards(%w: tensor<3xf64>) -> tensor<3x3xf64> {
+  %y = hw.exp %w : tensor<3xf64>
+  %m = "study.dense"() ({
+  ^bb0(%v: tensor<3xf64>):
+    %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf64>, tensor<3xf64>, tensor<3xf64>) -> tensor<3xf64>
+    study.yield %d : tensor<3xf64>
+  }) : () -> tensor<3x3xf64>
+  return %m : tensor<3x3xf64>
+}
+
+// Batches: a mean's gradient is the mean of the batches', and the loss's forward pass is shared with it.
+// TIDY-LABEL: func @batches
+// TIDY: %[[R:.*]]:2 = "study.batches"() <{batch = 4 : i64, combine = ["mean", "mean"], rows = 10 : i64}>
+// TIDY: hw.exp
+// TIDY-NOT: hw.exp
+// TIDY: study.yield
+// TIDY: }, {
+// TIDY: hw.exp
+// TIDY-NOT: hw.exp
+// TIDY: return %[[R]]#0, %[[R]]#1
+func.func @batches(%x: tensor<10xf64>, %w: tensor<f64>) -> (tensor<f64>, tensor<f64>) {
+  %l = "study.batches"() <{rows = 10 : i64, batch = 4 : i64, combine = ["mean"]}> ({
+  ^bb0(%rows: tensor<4xi32>):
+    %b = hw.gather %x at %rows : (tensor<10xf64>, tensor<4xi32>) -> tensor<4xf64>
+    %wb = hw.broadcast %w dims [] : tensor<f64> -> tensor<4xf64>
+    %p = hw.mul %b, %wb : tensor<4xf64>
+    %e = hw.exp %p : tensor<4xf64>
+    %s = hw.reduce_sum %e dims [0] : tensor<4xf64> -> tensor<f64>
+    study.yield %s : tensor<f64>
+  }, {
+  ^bb0(%rows: tensor<2xi32>):
+    %b = hw.gather %x at %rows : (tensor<10xf64>, tensor<2xi32>) -> tensor<2xf64>
+    %wb = hw.broadcast %w dims [] : tensor<f64> -> tensor<2xf64>
+    %p = hw.mul %b, %wb : tensor<2xf64>
+    %e = hw.exp %p : tensor<2xf64>
+    %s = hw.reduce_sum %e dims [0] : tensor<2xf64> -> tensor<f64>
+    study.yield %s : tensor<f64>
+  }) : () -> tensor<f64>
+  %g = hw.grad %l wrt %w : (tensor<f64>, tensor<f64>) -> tensor<f64>
+  return %l, %g : tensor<f64>, tensor<f64>
+}
+
+// Of a concatenation each batch pulls back its own rows; the sum over batches is a mean with a factor of rows / batch = 2.
+// CHECK-LABEL: func @concatenated
+// CHECK: "study.batches"
+// CHECK: "study.batches"() <{batch = 5 : i64, combine = ["mean"], rows = 10 : i64}>
+// CHECK: ^bb0(%[[ROWS:.*]]: tensor<5xi32>)
+// CHECK: %[[C:.*]] = hw.gather %arg2 at %[[ROWS]]
+// CHECK: %[[TWO:.*]] = hw.constant dense<2.000000e+00> : tensor<5xf64>
+// CHECK: hw.mul %[[C]], %[[TWO]]
+// CHECK: study.yield %{{.*}} : tensor<f64>
+func.func @concatenated(%x: tensor<10xf64>, %w: tensor<f64>, %c: tensor<10xf64>) -> (tensor<10xf64>, tensor<f64>) {
+  %y = "study.batches"() <{rows = 10 : i64, batch = 5 : i64, combine = ["concat"]}> ({
+  ^bb0(%rows: tensor<5xi32>):
+    %b = hw.gather %x at %rows : (tensor<10xf64>, tensor<5xi32>) -> tensor<5xf64>
+    %wb = hw.broadcast %w dims [] : tensor<f64> -> tensor<5xf64>
+    %p = hw.mul %b, %wb : tensor<5xf64>
+    study.yield %p : tensor<5xf64>
+  }, {}) : () -> tensor<10xf64>
+  %g = hw.vjp %y wrt %w cotangents %c : (tensor<10xf64>, tensor<f64>, tensor<10xf64>) -> tensor<f64>
+  return %y, %g : tensor<10xf64>, tensor<f64>
+}
+
+// No tangent passes these; stop_gradient itself is gone.
+// CHECK-LABEL: func @stops
+// CHECK-NOT: hw.stop_gradient
+// CHECK: %[[ZERO:.*]] = hw.constant dense<0.000000e+00>
+// CHECK: return %[[ZERO]]
+func.func @stops(%x: tensor<3xf32>, %v: tensor<3xf32>) -> tensor<3xf32> {
+  %a = hw.floor %x : tensor<3xf32>
+  %b = hw.sign %x : tensor<3xf32>
+  %c = hw.stop_gradient %x : tensor<3xf32>
+  %i = hw.cast %x : tensor<3xf32> -> tensor<3xi32>
+  %d = hw.cast %i : tensor<3xi32> -> tensor<3xf32>
+  %ab = hw.add %a, %b : tensor<3xf32>
+  %cd = hw.add %c, %d : tensor<3xf32>
+  %y = hw.add %ab, %cd : tensor<3xf32>
+  %t = hw.jvp %y wrt %x tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+  return %t : tensor<3xf32>
+}
