@@ -18,10 +18,11 @@ public:
     makeBuffers();
     placeResults();
     plan.sort();
+    stashArguments();
     for (unsigned number : plan.order)
       lower(plan.units[number]);
     for (auto [value, result] : copies)
-      copy(buffers.lookup(value), result, value.getLoc());
+      copy(stashed.contains(result) ? stashed[result] : buffers.lookup(value), result, value.getLoc());
     count();
     placeScratch();
     return std::move(list);
@@ -71,6 +72,19 @@ private:
         buffers[value] = place;
       else
         copies.push_back({value, place});
+    }
+  }
+
+  /// An argument that is returned, but whose own memory another result takes over, is copied away first.
+  void stashArguments() {
+    for (auto &[value, place] : copies) {
+      auto argument = dyn_cast<BlockArgument>(value);
+      if (!argument || donations[argument.getArgNumber()] < 0 ||
+          donations[argument.getArgNumber()] == list.buffers[place].number)
+        continue;
+      int stash = scratch(dtypeOf(elementOf(value)), typeOf(value).getNumElements());
+      copy(buffers.lookup(value), stash, value.getLoc());
+      stashed[place] = stash;
     }
   }
 
@@ -296,7 +310,8 @@ private:
   FusionPlan plan;
   StepList list;
   llvm::DenseMap<Value, int> buffers;
-  SmallVector<std::pair<Value, int>> copies;
+  SmallVector<std::pair<Value, int>> copies; // to results, at the end
+  llvm::DenseMap<int, int> stashed;          // of a result's buffer, where its argument was copied to
 };
 
 } // namespace

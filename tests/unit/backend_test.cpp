@@ -528,3 +528,295 @@ TEST_CASE("first light: elementwise, product, reduction") {
       })",
                {{"t", type}}));
 }
+
+TEST_CASE("elementwise operations, with tails") {
+  struct Function {
+    const char *name;
+    double low, high, tolerance;
+  };
+  // Tolerances are relative to the largest result: rounding of the argument is not the op's fault.
+  const Function unary[] = {{"neg", -2, 2, 0},    {"exp", -80, 5, 3e-7},  {"expm1", -3, 3, 3e-7},     {"log", 0, 9, 3e-7},
+                            {"log1p", -0.9, 9, 3e-7}, {"sqrt", 0, 9, 0},  {"sin", -20, 20, 3e-7},     {"cos", -20, 20, 3e-7},
+                            {"tanh", -9, 9, 3e-7}, {"logistic", -30, 30, 3e-7}, {"erf", -3, 3, 3e-7}, {"asinh", -9, 9, 3e-7},
+                            {"abs", -2, 2, 0},    {"sign", -2, 2, 0},     {"floor", -9, 9, 0}};
+  for (const char *type : {"f32", "f64"})
+    for (const Function &f : unary)
+      for (int size : {1, 7, 100}) {
+        Case options{f.low, f.high, 12, std::string(type) == "f32" ? f.tolerance : 0};
+        check(fill("func.func private @f(%x: tensor<$nx$t>) -> tensor<$nx$t> {\n %0 = hw.$f %x : tensor<$nx$t>\n return %0 : tensor<$nx$t>\n}",
+                   {{"n", std::to_string(size)}, {"t", type}, {"f", f.name}}),
+              options);
+      }
+  for (const char *type : {"f32", "f64", "i32", "ui32", "i8", "ui8"})
+    for (const char *f : {"add", "sub", "mul", "div", "pow", "min", "max"}) {
+      bool isFloat = type[0] == 'f';
+      if (!isFloat && (std::string(f) == "pow" || std::string(f) == "sub"))
+        continue;
+      Case options{std::string(f) == "pow" ? 0.1 : -2, 2, 9, std::string(f) == "pow" && std::string(type) == "f32" ? 1e-6 : 0};
+      check(fill("func.func private @f(%x: tensor<5x7x$t>, %y: tensor<5x7x$t>) -> tensor<5x7x$t> {\n %0 = hw.$f %x, %y : tensor<5x7x$t>\n return %0 : tensor<5x7x$t>\n}",
+                 {{"t", type}, {"f", f}}),
+            options);
+    }
+}
+
+TEST_CASE("comparison, logic, select, cast") {
+  for (const char *type : {"f32", "f64", "i32", "ui8"})
+    for (const char *p : {"eq", "ne", "lt", "le", "gt", "ge"})
+      check(fill(R"(func.func private @f(%x: tensor<33x$t>, %y: tensor<33x$t>, %m: tensor<33xi1>) -> (tensor<33xi1>, tensor<33x$t>, tensor<33xi1>) {
+        %0 = hw.compare "$p" %x, %y : tensor<33x$t> -> tensor<33xi1>
+        %1 = hw.select %0, %x, %y : tensor<33xi1>, tensor<33x$t>
+        %2 = hw.and %0, %m : tensor<33xi1>
+        %3 = hw.not %2 : tensor<33xi1>
+        %4 = hw.or %3, %0 : tensor<33xi1>
+        return %0, %1, %4 : tensor<33xi1>, tensor<33x$t>, tensor<33xi1>
+      })", {{"t", type}, {"p", p}}));
+  const char *types[] = {"f32", "f64", "i1", "i8", "ui8", "i32", "ui32", "ui64"};
+  for (const char *from : types)
+    for (const char *to : types)
+      if (from[0] == 'f' || to[0] == 'f' || std::string(from) == "i1")
+        check(fill("func.func private @f(%x: tensor<19x$a>) -> tensor<19x$b> {\n %0 = hw.cast %x : tensor<19x$a> -> tensor<19x$b>\n return %0 : tensor<19x$b>\n}",
+                   {{"a", from}, {"b", to}}),
+              Case{-300, 300, 100});
+}
+
+TEST_CASE("views: broadcast, transpose, slice, reverse, reshape, pad, concat, iota") {
+  for (const char *type : {"f32", "f64", "ui8"}) {
+    check(fill(R"(func.func private @f(%x: tensor<7x33x$t>, %r: tensor<7x$t>, %c: tensor<33x$t>, %s: tensor<$t>) -> (tensor<7x33x$t>, tensor<33x7x$t>) {
+      %0 = hw.broadcast %r dims [0] : tensor<7x$t> -> tensor<7x33x$t>
+      %1 = hw.broadcast %c dims [1] : tensor<33x$t> -> tensor<7x33x$t>
+      %2 = hw.broadcast %s dims [] : tensor<$t> -> tensor<7x33x$t>
+      %3 = hw.add %0, %1 : tensor<7x33x$t>
+      %4 = hw.max %3, %x : tensor<7x33x$t>
+      %5 = hw.max %4, %2 : tensor<7x33x$t>
+      %6 = hw.transpose %5 permutation [1, 0] : tensor<7x33x$t> -> tensor<33x7x$t>
+      %7 = hw.max %6, %6 : tensor<33x7x$t>
+      return %5, %7 : tensor<7x33x$t>, tensor<33x7x$t>
+    })", {{"t", type}}));
+    check(fill(R"(func.func private @f(%x: tensor<9x20x3x$t>) -> (tensor<4x7x2x$t>, tensor<9x20x3x$t>, tensor<3x180x$t>, tensor<20x9x3x1x$t>) {
+      %0 = hw.slice %x [1, 0, 1] [9, 20, 3] [2, 3, 1] : tensor<9x20x3x$t> -> tensor<4x7x2x$t>
+      %1 = hw.reverse %x dims [0, 2] : tensor<9x20x3x$t>
+      %2 = hw.max %x, %1 : tensor<9x20x3x$t>
+      %3 = hw.reshape %2 : tensor<9x20x3x$t> -> tensor<3x180x$t>
+      %4 = hw.max %3, %3 : tensor<3x180x$t>
+      %5 = hw.transpose %x permutation [1, 0, 2] : tensor<9x20x3x$t> -> tensor<20x9x3x$t>
+      %6 = hw.reshape %5 : tensor<20x9x3x$t> -> tensor<20x9x3x1x$t>
+      return %0, %1, %4, %6 : tensor<4x7x2x$t>, tensor<9x20x3x$t>, tensor<3x180x$t>, tensor<20x9x3x1x$t>
+    })", {{"t", type}}));
+    check(fill(R"(func.func private @f(%x: tensor<5x4x$t>, %y: tensor<2x4x$t>) -> (tensor<13x6x$t>, tensor<7x4x$t>, tensor<7x4x$t>, tensor<28x$t>) {
+      %0 = hw.max %x, %x : tensor<5x4x$t>
+      %1 = hw.pad %0 [1, 2] [3, 0] [1, 0] : tensor<5x4x$t> -> tensor<13x6x$t>
+      %2 = hw.concat %x, %y dim 0 : (tensor<5x4x$t>, tensor<2x4x$t>) -> tensor<7x4x$t>
+      %3 = hw.iota dim 1 : tensor<7x4x$t>
+      %4 = hw.add %2, %3 : tensor<7x4x$t>
+      %5 = hw.reshape %0 : tensor<5x4x$t> -> tensor<20x$t>
+      %6 = hw.reshape %y : tensor<2x4x$t> -> tensor<8x$t>
+      %7 = hw.concat %5, %6 dim 0 : (tensor<20x$t>, tensor<8x$t>) -> tensor<28x$t>
+      return %1, %2, %4, %7 : tensor<13x6x$t>, tensor<7x4x$t>, tensor<7x4x$t>, tensor<28x$t>
+    })", {{"t", type}}));
+  }
+}
+
+TEST_CASE("sums and maxima over every set of dimensions") {
+  for (const char *type : {"f32", "f64", "i32"})
+    for (int rows : {1, 7, 100, 1500})
+      for (int columns : {1, 15, 17, 60, 130}) {
+        std::string n = std::to_string(rows), m = std::to_string(columns);
+        check(fill(R"(func.func private @f(%x: tensor<$nx$mx$t>, %w: tensor<$mx$t>) -> (tensor<$mx$t>, tensor<$nx$t>, tensor<$t>, tensor<$mx$t>, tensor<$nx$mx$t>) {
+          %0 = hw.broadcast %w dims [1] : tensor<$mx$t> -> tensor<$nx$mx$t>
+          %1 = hw.mul %x, %0 : tensor<$nx$mx$t>
+          %2 = hw.reduce_sum %1 dims [0] : tensor<$nx$mx$t> -> tensor<$mx$t>
+          %3 = hw.reduce_sum %1 dims [1] : tensor<$nx$mx$t> -> tensor<$nx$t>
+          %4 = hw.reduce_sum %1 dims [0, 1] : tensor<$nx$mx$t> -> tensor<$t>
+          %5 = hw.reduce_sum %x dims [0] : tensor<$nx$mx$t> -> tensor<$mx$t>
+          return %2, %3, %4, %5, %1 : tensor<$mx$t>, tensor<$nx$t>, tensor<$t>, tensor<$mx$t>, tensor<$nx$mx$t>
+        })", {{"n", n}, {"m", m}, {"t", type}}),
+              Case{0.5, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
+        for (const char *dim : {"0", "1"})
+          check(fill("func.func private @f(%x: tensor<$nx$mx$t>) -> (tensor<$kx$t>, tensor<$kxi32>) {\n"
+                     " %0, %1 = hw.reduce_max %x dim $d : tensor<$nx$mx$t> -> tensor<$kx$t>, tensor<$kxi32>\n"
+                     " return %0, %1 : tensor<$kx$t>, tensor<$kxi32>\n}",
+                     {{"n", n}, {"m", m}, {"t", type}, {"d", dim}, {"k", dim[0] == '0' ? m : n}}));
+      }
+  for (const char *dims : {"[0]", "[1]", "[2]", "[0, 1]", "[0, 2]", "[1, 2]"}) {
+    std::string kept;
+    for (const char *dim : {"0", "1", "2"})
+      if (!StringRef(dims).contains(dim))
+        kept += dim[0] == '0' ? "9x" : dim[0] == '1' ? "33x" : "6x";
+    check(fill("func.func private @f(%x: tensor<9x33x6xf64>) -> tensor<$kf64> {\n %0 = hw.reduce_sum %x dims $d : tensor<9x33x6xf64> -> tensor<$kf64>\n"
+               " return %0 : tensor<$kf64>\n}",
+               {{"k", kept}, {"d", dims}}));
+  }
+}
+
+TEST_CASE("an outer product, bias, relu and the sum behind it need no memory") {
+  check(R"(func.func private @f(%x: tensor<2000x1xf32>, %w: tensor<188xf32>, %b: tensor<188xf32>, %v: tensor<188xf32>) -> (tensor<2000xf32>, tensor<188xf32>, tensor<188xf32>, tensor<188xf32>) {
+    %zero = hw.constant dense<0.0> : tensor<2000x188xf32>
+    %x1 = hw.reshape %x : tensor<2000x1xf32> -> tensor<2000xf32>
+    %0 = hw.broadcast %x1 dims [0] : tensor<2000xf32> -> tensor<2000x188xf32>
+    %1 = hw.broadcast %w dims [1] : tensor<188xf32> -> tensor<2000x188xf32>
+    %2 = hw.mul %0, %1 : tensor<2000x188xf32>
+    %3 = hw.broadcast %b dims [1] : tensor<188xf32> -> tensor<2000x188xf32>
+    %4 = hw.add %2, %3 : tensor<2000x188xf32>
+    %5 = hw.max %4, %zero : tensor<2000x188xf32>
+    %6 = hw.broadcast %v dims [1] : tensor<188xf32> -> tensor<2000x188xf32>
+    %7 = hw.mul %5, %6 : tensor<2000x188xf32>
+    %8 = hw.reduce_sum %7 dims [1] : tensor<2000x188xf32> -> tensor<2000xf32>
+    %9 = hw.broadcast %8 dims [0] : tensor<2000xf32> -> tensor<2000x188xf32>
+    %10 = hw.mul %5, %9 : tensor<2000x188xf32>
+    %11 = hw.reduce_sum %10 dims [0] : tensor<2000x188xf32> -> tensor<188xf32>
+    %12 = hw.compare "gt" %4, %zero : tensor<2000x188xf32> -> tensor<2000x188xi1>
+    %13 = hw.mul %9, %6 : tensor<2000x188xf32>
+    %14 = hw.select %12, %13, %zero : tensor<2000x188xi1>, tensor<2000x188xf32>
+    %15 = hw.reduce_sum %14 dims [0] : tensor<2000x188xf32> -> tensor<188xf32>
+    %16 = hw.mul %14, %0 : tensor<2000x188xf32>
+    %17 = hw.reduce_sum %16 dims [0] : tensor<2000x188xf32> -> tensor<188xf32>
+    return %8, %11, %15, %17 : tensor<2000xf32>, tensor<188xf32>, tensor<188xf32>, tensor<188xf32>
+  })", Case{-2, 2, 12, 1e-5});
+}
+
+TEST_CASE("products: every orientation, batches, thin and odd sizes, epilogues") {
+  struct Shape {
+    int m, n, k;
+  };
+  for (const char *type : {"f32", "f64"})
+    for (Shape s : {Shape{33, 60, 17}, {1, 7, 5}, {100, 1, 15}, {16, 130, 1}, {200, 60, 60}, {5, 33, 300}, {64, 10, 64}})
+      for (const char *orientation : {"1 0", "1 1", "0 0", "0 1"}) {
+        bool aTurned = orientation[0] == '0', bTurned = orientation[2] == '1';
+        std::string m = std::to_string(s.m), n = std::to_string(s.n), k = std::to_string(s.k);
+        check(fill(R"(func.func private @f(%a: tensor<$Ax$t>, %b: tensor<$Bx$t>, %v: tensor<$nx$t>, %g: tensor<$mx$nx$t>) -> (tensor<$mx$nx$t>, tensor<$mx$nx$t>) {
+          %zero = hw.constant dense<0.0> : tensor<$mx$nx$t>
+          %0 = hw.dot_general %a, %b batch [] x [] contract [$l] x [$r] : (tensor<$Ax$t>, tensor<$Bx$t>) -> tensor<$mx$nx$t>
+          %1 = hw.broadcast %v dims [1] : tensor<$nx$t> -> tensor<$mx$nx$t>
+          %2 = hw.add %0, %1 : tensor<$mx$nx$t>
+          %3 = hw.max %2, %zero : tensor<$mx$nx$t>
+          %4 = hw.compare "gt" %2, %zero : tensor<$mx$nx$t> -> tensor<$mx$nxi1>
+          %5 = hw.select %4, %g, %zero : tensor<$mx$nxi1>, tensor<$mx$nx$t>
+          return %3, %5 : tensor<$mx$nx$t>, tensor<$mx$nx$t>
+        })", {{"A", aTurned ? k + "x" + m : m + "x" + k}, {"B", bTurned ? n + "x" + k : k + "x" + n}, {"t", type}, {"m", m}, {"n", n}, {"k", k},
+              {"l", std::string(1, orientation[0])}, {"r", std::string(1, orientation[2])}}),
+              Case{-2, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
+      }
+  for (const char *type : {"f32", "f64"}) {
+    check(fill(R"(func.func private @f(%a: tensor<3x9x17x$t>, %b: tensor<17x3x20x$t>) -> tensor<3x9x20x$t> {
+      %0 = hw.dot_general %a, %b batch [0] x [1] contract [2] x [0] : (tensor<3x9x17x$t>, tensor<17x3x20x$t>) -> tensor<3x9x20x$t>
+      return %0 : tensor<3x9x20x$t>
+    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
+    check(fill(R"(func.func private @f(%a: tensor<2x9x3x7x$t>, %b: tensor<7x4x9x5x2x$t>) -> tensor<2x3x4x5x$t> {
+      %0 = hw.dot_general %a, %b batch [0] x [4] contract [1, 3] x [2, 0] : (tensor<2x9x3x7x$t>, tensor<7x4x9x5x2x$t>) -> tensor<2x3x4x5x$t>
+      return %0 : tensor<2x3x4x5x$t>
+    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
+    check(fill(R"(func.func private @f(%a: tensor<17x$t>, %b: tensor<17x$t>, %c: tensor<5x$t>, %d: tensor<9x17x$t>) -> (tensor<$t>, tensor<5x17x$t>, tensor<9x$t>) {
+      %0 = hw.dot_general %a, %b batch [] x [] contract [0] x [0] : (tensor<17x$t>, tensor<17x$t>) -> tensor<$t>
+      %1 = hw.dot_general %c, %a batch [] x [] contract [] x [] : (tensor<5x$t>, tensor<17x$t>) -> tensor<5x17x$t>
+      %2 = hw.dot_general %d, %a batch [] x [] contract [1] x [0] : (tensor<9x17x$t>, tensor<17x$t>) -> tensor<9x$t>
+      return %0, %1, %2 : tensor<$t>, tensor<5x17x$t>, tensor<9x$t>
+    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
+  }
+}
+
+TEST_CASE("products by oneDNN, with bias and activation") {
+  check(R"(func.func private @f(%x: tensor<300x784xf32>, %w: tensor<784x500xf32>, %b: tensor<500xf32>) -> (tensor<300x500xf32>, tensor<784x500xf32>) {
+    %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<300x784xf32>, tensor<784x500xf32>) -> tensor<300x500xf32>
+    %1 = hw.broadcast %b dims [1] : tensor<500xf32> -> tensor<300x500xf32>
+    %2 = hw.add %0, %1 : tensor<300x500xf32>
+    %3 = hw.logistic %2 : tensor<300x500xf32>
+    %4 = hw.dot_general %x, %3 batch [] x [] contract [0] x [0] : (tensor<300x784xf32>, tensor<300x500xf32>) -> tensor<784x500xf32>
+    return %3, %4 : tensor<300x500xf32>, tensor<784x500xf32>
+  })", Case{-1, 1, 12, 1e-5});
+}
+
+TEST_CASE("gather, scatter_add, random_bits") {
+  for (const char *type : {"f32", "f64"})
+    for (const char *rest : {"", "5x", "33x", "3x4x"}) {
+      check(fill(R"(func.func private @f(%x: tensor<10x$r$t>, %i: tensor<37xi32>) -> tensor<37x$r$t> {
+        %0 = hw.exp %x : tensor<10x$r$t>
+        %1 = hw.gather %0 at %i : (tensor<10x$r$t>, tensor<37xi32>) -> tensor<37x$r$t>
+        return %1 : tensor<37x$r$t>
+      })", {{"t", type}, {"r", rest}}));
+      check(fill(R"(func.func private @f(%u: tensor<4x9x$r$t>, %i: tensor<4x9xi32>) -> tensor<10x$r$t> {
+        %0 = hw.add %u, %u : tensor<4x9x$r$t>
+        %1 = hw.scatter_add %0 at %i : (tensor<4x9x$r$t>, tensor<4x9xi32>) -> tensor<10x$r$t>
+        return %1 : tensor<10x$r$t>
+      })", {{"t", type}, {"r", rest}}));
+    }
+  check(R"(func.func private @f(%x: tensor<100x28x28xui8>, %i: tensor<37xi32>, %w: tensor<784x20xf32>) -> tensor<37x20xf32> {
+    %0 = hw.gather %x at %i : (tensor<100x28x28xui8>, tensor<37xi32>) -> tensor<37x28x28xui8>
+    %1 = hw.cast %0 : tensor<37x28x28xui8> -> tensor<37x28x28xf32>
+    %2 = hw.reshape %1 : tensor<37x28x28xf32> -> tensor<37x784xf32>
+    %3 = hw.dot_general %2, %w batch [] x [] contract [1] x [0] : (tensor<37x784xf32>, tensor<784x20xf32>) -> tensor<37x20xf32>
+    return %3 : tensor<37x20xf32>
+  })", Case{-1, 1, 120, 1e-5});
+  for (const char *type : {"ui32", "ui64"})
+    check(fill(R"(func.func private @f(%k: tensor<ui32>, %s: tensor<ui32>) -> tensor<7x15x$t> {
+      %0 = hw.random_bits %k, %s site 77 : (tensor<ui32>, tensor<ui32>) -> tensor<7x15x$t>
+      return %0 : tensor<7x15x$t>
+    })", {{"t", type}}));
+}
+
+TEST_CASE("dense constants, results that are arguments, constants or each other") {
+  check(R"(func.func private @f(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<2x3xf32>) {
+    %0 = hw.constant dense<[1.0, -2.5, 3.0]> : tensor<3xf32>
+    %1 = hw.constant dense<7.0> : tensor<3xf32>
+    %2 = hw.mul %x, %0 : tensor<3xf32>
+    %3 = hw.broadcast %x dims [1] : tensor<3xf32> -> tensor<2x3xf32>
+    return %x, %0, %1, %2, %2, %3 : tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<2x3xf32>
+  })");
+}
+
+TEST_CASE("donated arguments are overwritten, and read before") {
+  // In place, with another reader that must come first; swapped arguments; a transposed reader.
+  check(R"(func.func private @f(%w: tensor<60x60xf32> {hw.donate = 0 : i64}, %m: tensor<60x60xf32> {hw.donate = 1 : i64}, %x: tensor<33x60xf32>) -> (tensor<60x60xf32>, tensor<60x60xf32>, tensor<33x60xf32>) {
+    %0 = hw.add %w, %m : tensor<60x60xf32>
+    %1 = hw.mul %w, %m : tensor<60x60xf32>
+    %2 = hw.dot_general %x, %w batch [] x [] contract [1] x [1] : (tensor<33x60xf32>, tensor<60x60xf32>) -> tensor<33x60xf32>
+    return %0, %1, %2 : tensor<60x60xf32>, tensor<60x60xf32>, tensor<33x60xf32>
+  })", Case{-2, 2, 12, 1e-5});
+  check(R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
+    return %b, %a : tensor<50xf32>, tensor<50xf32>
+  })");
+  check(R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
+    %0 = hw.reverse %a dims [0] : tensor<50xf32>
+    %1 = hw.add %0, %b : tensor<50xf32>
+    %2 = hw.add %a, %b : tensor<50xf32>
+    return %1, %2 : tensor<50xf32>, tensor<50xf32>
+  })");
+  check(R"(func.func private @f(%a: tensor<9x9xf64> {hw.donate = 0 : i64}) -> tensor<9x9xf64> {
+    %0 = hw.transpose %a permutation [1, 0] : tensor<9x9xf64> -> tensor<9x9xf64>
+    %1 = hw.add %0, %a : tensor<9x9xf64>
+    return %1 : tensor<9x9xf64>
+  })");
+}
+
+TEST_CASE("shared values: softmax and its derivative") {
+  check(R"(func.func private @f(%x: tensor<100x10xf32>) -> (tensor<100x10xf32>, tensor<100xf32>, tensor<10xf32>) {
+    %m, %i = hw.reduce_max %x dim 1 : tensor<100x10xf32> -> tensor<100xf32>, tensor<100xi32>
+    %0 = hw.broadcast %m dims [0] : tensor<100xf32> -> tensor<100x10xf32>
+    %1 = hw.sub %x, %0 : tensor<100x10xf32>
+    %2 = hw.exp %1 : tensor<100x10xf32>
+    %3 = hw.reduce_sum %2 dims [1] : tensor<100x10xf32> -> tensor<100xf32>
+    %4 = hw.broadcast %3 dims [0] : tensor<100xf32> -> tensor<100x10xf32>
+    %5 = hw.div %2, %4 : tensor<100x10xf32>
+    %6 = hw.log %3 : tensor<100xf32>
+    %7 = hw.reduce_sum %5 dims [0] : tensor<100x10xf32> -> tensor<10xf32>
+    return %5, %6, %7 : tensor<100x10xf32>, tensor<100xf32>, tensor<10xf32>
+  })");
+}
+
+TEST_CASE("other machines' vectors") {
+  for (const char *cpu : {"x86-64", "x86-64-v3", "x86-64-v4"})
+    for (const char *type : {"f32", "f64"}) {
+      if (std::string(cpu) == "x86-64-v4" && !__builtin_cpu_supports("avx512f"))
+        continue;
+      Case options{-2, 2, 12, 1e-5, cpu};
+      check(fill(R"(func.func private @f(%x: tensor<33x17x$t>, %w: tensor<17x20x$t>, %g: tensor<33x20xui8>) -> (tensor<33x20x$t>, tensor<20x$t>, tensor<33x20x$t>) {
+        %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<33x17x$t>, tensor<17x20x$t>) -> tensor<33x20x$t>
+        %1 = hw.exp %0 : tensor<33x20x$t>
+        %2 = hw.floor %0 : tensor<33x20x$t>
+        %3 = hw.sin %2 : tensor<33x20x$t>
+        %4 = hw.cast %g : tensor<33x20xui8> -> tensor<33x20x$t>
+        %5 = hw.mul %3, %4 : tensor<33x20x$t>
+        %6 = hw.reduce_sum %5 dims [0] : tensor<33x20x$t> -> tensor<20x$t>
+        return %1, %6, %5 : tensor<33x20x$t>, tensor<20x$t>, tensor<33x20x$t>
+      })", {{"t", type}}), options);
+    }
+}
