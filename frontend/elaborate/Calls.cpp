@@ -189,7 +189,7 @@ Val Elaborator::callFn(const Fn &fn, std::vector<Val>, SourceRange range) {
     here = range;
   calls.push_back({&decl, range.source == file.source ? range : here});
   ++inFunction;
-  auto pop = llvm::make_scope_exit([&] {
+  llvm::scope_exit pop([&] {
     calls.pop_back();
     --inFunction;
   });

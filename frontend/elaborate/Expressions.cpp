@@ -367,7 +367,7 @@ Val Elaborator::evalField(const ast::Field &expr) {
       sizes.push_back(number(double(s)));
     return list(std::move(sizes));
   };
-  auto unknown = [&](std::vector<std::string> names) {
+  auto unknown = [&](std::vector<std::string> names) -> Val {
     std::string known;
     for (const std::string &name : names)
       known += (known.empty() ? "" : ", ") + name;
@@ -392,7 +392,7 @@ Val Elaborator::evalField(const ast::Field &expr) {
         order.push_back(i);
       return order.size() < 2 ? base : tensor(TransposeOp::create(builder, loc(), v, order), as<Tensor>(base)->classes);
     }
-    unknown({"shape", "size", "ndim", "T"});
+    return unknown({"shape", "size", "ndim", "T"});
   }
   case Kind::Number:
     if (field == "shape")
@@ -415,7 +415,7 @@ Val Elaborator::evalField(const ast::Field &expr) {
         return tensor(entry.ssa);
       names.push_back(entry.name);
     }
-    unknown(names);
+    return unknown(names);
   }
   case Kind::Data: {
     auto *d = as<Data>(base);
@@ -432,7 +432,7 @@ Val Elaborator::evalField(const ast::Field &expr) {
       names.push_back(name);
     if (!d->columns.empty())
       names.push_back("rows");
-    unknown(names);
+    return unknown(names);
   }
   case Kind::Net: {
     auto *net = as<Net>(base);
@@ -479,13 +479,13 @@ Val Elaborator::evalField(const ast::Field &expr) {
     for (const ParameterInfo &p : code.parameters)
       if (p.name.find('.') == std::string::npos)
         names.push_back(p.name);
-    unknown(names);
+    return unknown(names);
   }
   case Kind::Table: {
     auto *t = as<Table>(base);
     auto &columns = progress.tables[t->name].columns;
     if (!llvm::is_contained(columns, field))
-      unknown(columns);
+      return unknown(columns);
     auto column = std::make_shared<Column>();
     column->table = t->name;
     column->column = field;

@@ -181,7 +181,7 @@ void Elaborator::poison(const ast::Stmt &stmt) {
       set(target);
   else if (auto *s = ast::as<ast::Data>(stmt))
     define(s->name.text, bad);
-  else if (auto *s = ast::as<ast::Train>(stmt)) {
+  else if (ast::as<ast::Train>(stmt)) {
     // The net keeps its weights, so that what follows is still checked.
   } else if (auto *s = ast::as<ast::Record>(stmt)) {
     // The table's columns are known all the same.
@@ -582,7 +582,7 @@ bool Elaborator::runUnrolled(const ast::For &stmt, size_t clause, const Val &ite
       define(c.names[k].text, values[k]);
       pushLoop(c.names[k].text, values[k], i);
     }
-    auto pop = llvm::make_scope_exit([&] { loops.resize(depth); });
+    llvm::scope_exit pop([&] { loops.resize(depth); });
     if (runBody(stmt, clause))
       return true;
   }
@@ -659,7 +659,7 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
       define(c.names[0].text, value);
       if (as<Number>(value))
         pushLoop(c.names[0].text, value, 0);
-      auto pop = llvm::make_scope_exit([&] { loops.resize(depth); });
+      llvm::scope_exit pop([&] { loops.resize(depth); });
       runBody(stmt, clause);
     }
     std::vector<Value> next;

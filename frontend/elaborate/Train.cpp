@@ -511,7 +511,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     for (const std::string &name : variables)
       findScope(name, scope)->names[name] = unflatten(before[name], rest, {});
   };
-  auto unbind = llvm::make_scope_exit([&] {
+  llvm::scope_exit unbind([&] {
     for (auto &[name, value] : before)
       findScope(name, scope)->names[name] = value;
   });
@@ -613,7 +613,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
       outerNets.push_back(s->names[stmt.nets[n].text]);
       s->names[stmt.nets[n].text] = nets[n];
     }
-    auto restoreNets = llvm::make_scope_exit([&] {
+    llvm::scope_exit restoreNets([&] {
       for (size_t n = 0; n < nets.size(); ++n)
         findScope(stmt.nets[n].text, scope)->names[stmt.nets[n].text] = outerNets[n];
     });
