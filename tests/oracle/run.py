@@ -3,7 +3,7 @@
 weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
 same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
 
-    tests/oracle/run.py [--build DIR] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609
+    tests/oracle/run.py [--build DIR] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2
 """
 import argparse
 import os
@@ -329,7 +329,22 @@ def hessian_609(out, found):
         same(f"Hessian: all of it against {o.name}", H, o.numpy(o.hessian(loss)(flat)), 1e-10)
 
 
-TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609)}
+def b2(out, found):
+    """Experiment B2's gradient at its last weights, in f32."""
+    p, slope = formats.value(f"{out}/net"), formats.value(f"{out}/slope")
+    wide = lambda a: np.asarray(a, np.float64)
+    x, y = wide(formats.value(f"{out}/points")), wide(formats.value(f"{out}/values"))
+    for o in found:
+        q = names_of(o, {k: wide(v) for k, v in p.items()})
+        g = o.grad(lambda p: mse(kinked(o, p, o.array(x)), o.array(y)))(q)
+        theirs = np.concatenate([o.numpy(g[k]).ravel() for k in p])
+        ours = np.concatenate([slope[k].ravel() for k in p])
+        same(f"B2: the last gradient, in f32, against {o.name} in f64", ours, theirs, 1e-3)
+        same(f"B2: its norm against {o.name}", np.linalg.norm(ours), np.linalg.norm(theirs), 1e-3)
+
+
+TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, b2)}
+FILES = {"b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
 
 
 def main():
@@ -345,7 +360,8 @@ def main():
     scratch = tempfile.mkdtemp(prefix="hwc-oracle-")
     for name in (options.names or TESTS) if found else []:
         out = os.path.join(scratch, name)
-        run = subprocess.run([os.path.join(options.build, "bin", "hwc"), "run", f"{HERE}/{name}.hw", "--out", out],
+        file, *flags = FILES.get(name, (name + ".hw",))
+        run = subprocess.run([os.path.join(options.build, "bin", "hwc"), "run", HERE + "/" + file, *flags, "--out", out],
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600)
         if run.returncode:
             outcome(False, name, f"hwc run ended with {run.returncode}: {run.stderr.strip()[-1500:]}")
