@@ -6,7 +6,7 @@
 //
 // In every block the hw ops become functions, as few as data dependence allows: one is called where a study op first
 // needs a value that is not there yet, and takes with it all the arithmetic of the block whose operands are there by
-// then. Constants, iotas and broadcasts of them are repeated in each function that reads them. Afterwards study regions
+// then. Constants, iotas, broadcasts and reshapes are repeated in each function that reads them. Afterwards study regions
 // hold study ops and calls only.
 //
 // Functions carry `hw.entry`, a name for people. An argument whose buffer result r may take over (the i-th carried
@@ -26,11 +26,8 @@ namespace {
 
 bool isArithmetic(Operation *op) { return isa_and_nonnull<HwDialect>(op->getDialect()); }
 
-/// Made of constants and iotas alone by repeating them: cloned, never passed.
-bool isRepeatable(Value value) {
-  Operation *op = value.getDefiningOp();
-  return op && (isa<ConstantOp, IotaOp>(op) || (isa<BroadcastOp, ReshapeOp>(op) && isRepeatable(op->getOperand(0))));
-}
+/// Cheaper to redo than to keep: cloned into each function that reads it, never passed.
+bool isRepeatable(Value value) { return isa_and_nonnull<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(value.getDefiningOp()); }
 
 /// Reads from outside the program: has its value before anything runs.
 bool isSource(Operation *op) { return isa<study::SettingOp, study::DatasetOp>(op); }
@@ -122,12 +119,27 @@ private:
 
   bool isPending(Value value) { return value.getDefiningOp() && pending.contains(value.getDefiningOp()); }
 
-  /// Whether the value is there before the next step runs.
+  /// Whether the value is there before the next step runs, or can be repeated then.
   bool isReady(Value value, const llvm::SetVector<Operation *> &group) {
     Operation *op = value.getDefiningOp();
-    if (!op || op->getBlock() != &block || isRepeatable(value) || group.contains(op))
+    if (!op || op->getBlock() != &block || group.contains(op))
       return true;
-    return isArithmetic(op) ? false : ran.contains(op) || isa<func::CallOp>(op);
+    if (isRepeatable(value))
+      return llvm::all_of(op->getOperands(), [&](Value operand) { return isReady(operand, group); });
+    return !isArithmetic(op) && (ran.contains(op) || isa<func::CallOp>(op));
+  }
+
+  /// What has to be passed for `value` to be there in the group's function.
+  void collectArguments(Value value, const llvm::SetVector<Operation *> &group, llvm::SetVector<Value> &arguments) {
+    Operation *op = value.getDefiningOp();
+    if (op && group.contains(op))
+      return;
+    if (!isRepeatable(value)) {
+      arguments.insert(value);
+      return;
+    }
+    for (Value operand : op->getOperands())
+      collectArguments(operand, group, arguments);
   }
 
   void emitBefore(Operation *step) {
@@ -143,8 +155,7 @@ private:
     SmallVector<Value> results;
     for (Operation *op : group) {
       for (Value operand : op->getOperands())
-        if (!isRepeatable(operand) && !(operand.getDefiningOp() && group.contains(operand.getDefiningOp())))
-          arguments.insert(operand);
+        collectArguments(operand, group, arguments);
       for (Value result : op->getResults())
         if (llvm::any_of(result.getUses(), outside))
           results.push_back(result);

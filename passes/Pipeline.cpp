@@ -17,9 +17,10 @@ void hw::buildDerivativePipeline(mlir::OpPassManager &pm) {
 }
 
 void hw::buildOutlinePipeline(mlir::OpPassManager &pm) {
-  // The graph becomes a plan and entry points.
+  // What a loop computes anew each time from nothing of its own leaves it.
   pm.addPass(createHoistPass());
   pm.addPass(mlir::createCSEPass());
+  // The graph becomes a plan and entry points.
   pm.addPass(createOutlinePass());
 }
 

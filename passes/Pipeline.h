@@ -14,6 +14,9 @@ void buildDerivativePipeline(mlir::OpPassManager &pm);
 /// The rest: entry points, and the plan between them.
 void buildOutlinePipeline(mlir::OpPassManager &pm);
 
+/// The rest of it: the graph is cut into entry points and the plan between them.
+void buildOutlinePipeline(mlir::OpPassManager &pm);
+
 /// Makes every pass and the pipelines (`hw-pipeline`, `hw-derivatives`) known by name to hw-opt.
 void registerPasses();
 
