@@ -11,9 +11,6 @@ void buildPipeline(mlir::OpPassManager &pm);
 /// cut into entry points.
 void buildDerivativePipeline(mlir::OpPassManager &pm);
 
-/// The rest: entry points, and the plan between them.
-void buildOutlinePipeline(mlir::OpPassManager &pm);
-
 /// The rest of it: the graph is cut into entry points and the plan between them.
 void buildOutlinePipeline(mlir::OpPassManager &pm);
 
