@@ -6,8 +6,8 @@
 //
 // In every block the hw ops become functions, as few as data dependence allows: one is called where a study op first
 // needs a value that is not there yet, and takes with it all the arithmetic of the block whose operands are there by
-// then. Constants, iotas, broadcasts and reshapes are repeated in each function that reads them. Afterwards study regions
-// hold study ops and calls only.
+// then. Constants, iotas, broadcasts and reshapes are repeated in each function that reads them. Afterwards study
+// regions hold study ops and calls only.
 //
 // Functions carry `hw.entry`, a name for people. An argument whose buffer result r may take over (the i-th carried
 // value of a loop, used by no one after the call, whose next value is that result) carries `hw.donate = r`.
@@ -27,7 +27,9 @@ namespace {
 bool isArithmetic(Operation *op) { return isa_and_nonnull<HwDialect>(op->getDialect()); }
 
 /// Cheaper to redo than to keep: cloned into each function that reads it, never passed.
-bool isRepeatable(Value value) { return isa_and_nonnull<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(value.getDefiningOp()); }
+bool isRepeatable(Value value) {
+  return isa_and_nonnull<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(value.getDefiningOp());
+}
 
 /// Reads from outside the program: has its value before anything runs.
 bool isSource(Operation *op) { return isa<study::SettingOp, study::DatasetOp>(op); }
@@ -142,22 +144,36 @@ private:
       collectArguments(operand, group, arguments);
   }
 
+  /// Whether something outside the group's function reads this result of the group. What repeats it (a broadcast) is
+  /// followed to its own readers.
+  bool isRead(Value result, const llvm::SetVector<Operation *> &group) {
+    return llvm::any_of(result.getUsers(), [&](Operation *user) {
+      if (!isArithmetic(user))
+        return true;
+      return !isRepeatable(result) && isReadByArithmetic(user, group);
+    });
+  }
+  bool isReadByArithmetic(Operation *op, const llvm::SetVector<Operation *> &group) {
+    if (!isRepeatable(op->getResult(0)))
+      return !group.contains(op);
+    return llvm::any_of(op->getUsers(), [&](Operation *user) {
+      return isArithmetic(user) ? isReadByArithmetic(user, group) : !pending.contains(op);
+    });
+  }
+
   void emitBefore(Operation *step) {
     llvm::SetVector<Operation *> group;
     for (Operation *op : arithmetic)
       if (pending.contains(op) && llvm::all_of(op->getOperands(), [&](Value v) { return isReady(v, group); }))
         group.insert(op);
 
-    auto outside = [&](OpOperand &use) {
-      return !group.contains(use.getOwner()) && !(isRepeatable(use.get()) && isArithmetic(use.getOwner()));
-    };
     llvm::SetVector<Value> arguments;
     SmallVector<Value> results;
     for (Operation *op : group) {
       for (Value operand : op->getOperands())
         collectArguments(operand, group, arguments);
       for (Value result : op->getResults())
-        if (llvm::any_of(result.getUses(), outside))
+        if (isRead(result, group))
           results.push_back(result);
     }
 
@@ -173,7 +189,8 @@ private:
     builder.setInsertionPoint(step);
     auto call = func::CallOp::create(builder, step->getLoc(), function, arguments.getArrayRef());
     for (auto [result, value] : llvm::zip_equal(results, call.getResults()))
-      result.replaceUsesWithIf(value, outside);
+      result.replaceUsesWithIf(
+          value, [&](OpOperand &use) { return !isRepeatable(use.get()) || !isArithmetic(use.getOwner()); });
     for (Operation *op : group)
       pending.erase(op);
   }
