@@ -19,7 +19,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   FusionOptions fusion;
   fusion.externalProducts = options.externalProducts;
 
-  PlanInput input{options.name, options.precision, options.quick, {}, 0};
+  PlanInput input{options.name, options.precision, options.quick, {}, {}, 0};
   for (func::FuncOp function : module.getOps<func::FuncOp>()) {
     if (function.getName() == "study" || function.isDeclaration())
       continue;

@@ -186,7 +186,10 @@ llvm::SetVector<Value> FusionPlan::reads(const Unit &unit) const {
     if (auto scatter = dyn_cast<ScatterAddOp>(root.op))
       collectReads(*this, scatter.getIndices(), false, reads, moved, seen);
   }
-  if (unit.kind == Unit::Library || unit.kind == Unit::Contract)
+  // The runtime reads its operands whole, as they are stored; a contraction what they are views of.
+  if (unit.kind == Unit::Library)
+    reads.insert(unit.op->operand_begin(), unit.op->operand_end());
+  if (unit.kind == Unit::Contract)
     for (Value operand : unit.op->getOperands())
       reads.insert(viewOf(operand, [](Value) {}).base);
   if (unit.external)

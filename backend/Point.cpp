@@ -232,7 +232,11 @@ void Point::store(int buffer, const Linear &address, Value *stored, unsigned cop
     b.CreateAlignedStore(stored, pointer(buffer, address, copy), align);
   } else if (isUnit(address)) {
     Value *to = pointer(buffer, address, copy);
-    if (tailMask)
+    // LLVM 22 makes a masked store of one lane of a truncated vector a store of the wide element, over its neighbours.
+    bool isOneLane = tailMask && tailMask->getAggregateElement(1)->isNullValue();
+    if (isOneLane)
+      b.CreateAlignedStore(b.CreateExtractElement(stored, uint64_t(0)), to, align);
+    else if (tailMask)
       b.CreateMaskedStore(stored, to, align, tailMask);
     else
       b.CreateAlignedStore(stored, to, align);
