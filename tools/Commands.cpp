@@ -1,16 +1,17 @@
 #include "tools/Commands.h"
 
 #include "backend/Jit.h"
-#include "backend/Link.h"
 #include "frontend/Format.h"
 #include "runtime/Bench.h"
 #include "runtime/formats/OutDir.h"
+#include "tools/Link.h"
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "mlir/Transforms/ViewOpGraph.h"
 #include "llvm/Support/raw_ostream.h"
+#include "llvm/TargetParser/Host.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -156,11 +157,9 @@ int runBuild(const Request &request, const BuildCommand &build) {
     if (!driver.compile())
       return 1;
     std::string output = build.output.empty() ? driver.stem() : build.output;
-    std::string error;
-    if (!linkExecutable(driver.compiled(), output, error))
-      return fail(error);
-    if (!build.bundle.empty() && !bundleExecutable(output, build.bundle, error))
-      return fail(error);
+    linkExecutable(driver.compiled().object, output);
+    if (!build.bundle.empty())
+      bundleExecutable(output, build.bundle);
     return 0;
   });
 }
@@ -275,7 +274,7 @@ int runCompletion(const std::string &shell) {
 }
 
 std::string versionText() {
-  return fmt::format("hwc {} (LLVM {}, for {})", HW_VERSION, LLVM_VERSION_STRING, hostCpuName());
+  return fmt::format("hwc {} (LLVM {}, for {})", HW_VERSION, LLVM_VERSION_STRING, llvm::sys::getHostCPUName().str());
 }
 
 } // namespace hw
