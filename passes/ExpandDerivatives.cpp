@@ -27,10 +27,10 @@ Value placeholder(OpBuilder &builder, Location loc, Type type) {
 }
 
 /// The op's regions as those of a new study.batches with other results. `yields[r]` are what region r is to yield.
-study::BatchesOp replaceBatches(OpBuilder &builder, study::BatchesOp op, ArrayRef<SmallVector<Value>> yields,
-                                ArrayRef<Attribute> combine) {
-  auto result = study::BatchesOp::create(builder, op.getLoc(), ValueRange(yields[0]).getTypes(), op.getRowsAttr(),
-                                         op.getBatchAttr(), builder.getArrayAttr(combine));
+study::BatchesOp replaceBatches(OpBuilder &builder, study::BatchesOp op, TypeRange types,
+                                ArrayRef<SmallVector<Value>> yields, ArrayRef<Attribute> combine) {
+  auto result = study::BatchesOp::create(builder, op.getLoc(), types, op.getRowsAttr(), op.getBatchAttr(),
+                                         builder.getArrayAttr(combine));
   for (auto [from, to, values] : llvm::zip(op->getRegions(), result->getRegions(), yields)) {
     if (from.empty())
       continue;
@@ -117,15 +117,18 @@ private:
     }
     SmallVector<SmallVector<Value>> yields(copy->getNumRegions());
     SmallVector<Attribute> combine;
-    for (unsigned i : active)
+    SmallVector<Type> types;
+    for (unsigned i : active) {
       combine.push_back(op.getCombine()[i]);
+      types.push_back(op.getResult(i).getType());
+    }
     for (auto [r, region] : llvm::enumerate(all)) {
       Operation *yield = copy->getRegion(r).front().getTerminator();
       OpBuilder inner(yield);
       for (unsigned i : active)
         yields[r].push_back(region[i] ? region[i] : zeroOf(inner, op.getLoc(), yield->getOperand(i).getType()));
     }
-    auto result = replaceBatches(builder, copy, yields, combine);
+    auto result = replaceBatches(builder, copy, types, yields, combine);
     copy->erase();
     for (auto [i, tangent] : llvm::zip_equal(active, result.getResults()))
       add(op.getResult(i), tangent);
@@ -245,7 +248,7 @@ private:
     }
     if (!active.empty()) {
       SmallVector<Attribute> combine(active.size(), builder.getStringAttr("mean"));
-      auto result = replaceBatches(builder, copy, yields, combine);
+      auto result = replaceBatches(builder, copy, ValueRange(active).getTypes(), yields, combine);
       for (auto [value, cotangent] : llvm::zip_equal(active, result.getResults()))
         add(value, cotangent);
     }

@@ -147,7 +147,9 @@ func.func @batches(%x: tensor<10xf64>, %w: tensor<f64>) -> (tensor<f64>, tensor<
 // CHECK: %[[TWO:.*]] = hw.constant dense<2.000000e+00> : tensor<5xf64>
 // CHECK: hw.mul %[[C]], %[[TWO]]
 // CHECK: study.yield %{{.*}} : tensor<f64>
-func.func @concatenated(%x: tensor<10xf64>, %w: tensor<f64>, %c: tensor<10xf64>) -> (tensor<10xf64>, tensor<f64>) {
+// CHECK: "study.batches"() <{batch = 5 : i64, combine = ["concat"], rows = 10 : i64}>
+// CHECK: () -> tensor<10xf64>
+func.func @concatenated(%x: tensor<10xf64>, %w: tensor<f64>, %c: tensor<10xf64>) -> (tensor<10xf64>, tensor<f64>, tensor<10xf64>) {
   %y = "study.batches"() <{rows = 10 : i64, batch = 5 : i64, combine = ["concat"]}> ({
   ^bb0(%rows: tensor<5xi32>):
     %b = hw.gather %x at %rows : (tensor<10xf64>, tensor<5xi32>) -> tensor<5xf64>
@@ -156,7 +158,8 @@ func.func @concatenated(%x: tensor<10xf64>, %w: tensor<f64>, %c: tensor<10xf64>)
     study.yield %p : tensor<5xf64>
   }, {}) : () -> tensor<10xf64>
   %g = hw.vjp %y wrt %w cotangents %c : (tensor<10xf64>, tensor<f64>, tensor<10xf64>) -> tensor<f64>
-  return %y, %g : tensor<10xf64>, tensor<f64>
+  %d = hw.jvp %y wrt %w tangents %w : (tensor<10xf64>, tensor<f64>, tensor<f64>) -> tensor<10xf64>
+  return %y, %g, %d : tensor<10xf64>, tensor<f64>, tensor<10xf64>
 }
 
 // No tangent passes these; stop_gradient itself is gone.

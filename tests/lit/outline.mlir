@@ -83,3 +83,29 @@ func.func @study() {
   study.record "b"(%d) ["d"] {} order ["d"] rows 0 hidden false : tensor<f64>
   return
 }
+
+// -----
+
+// A broadcast is repeated where it is read: it is neither passed, nor what it repeats returned for its sake.
+// CHECK-LABEL: func.func @study()
+// CHECK: %[[A:.*]]:2 = call @study0(%[[X:.*]]) :
+// CHECK: call @run(%{{.*}}, %[[A]]#{{.}})
+// CHECK: func.func private @run(%arg0: tensor<4x3xf64> {hw.donate = 0 : i64}, %arg1: tensor<3xf64>) -> tensor<4x3xf64>
+// CHECK-NEXT: hw.broadcast %arg1
+// CHECK: func.func private @study0(%arg0: tensor<3xf64>) -> (tensor<3xf64>, tensor<4x3xf64>)
+func.func @study() {
+  %n = study.setting "n" = 3.0 : tensor<f64>
+  %x = study.dataset "npy" "x.npy" "" classes 0 : tensor<3xf64>
+  %e = hw.exp %x : tensor<3xf64>
+  %b = hw.broadcast %e dims [1] : tensor<3xf64> -> tensor<4x3xf64>
+  %s = hw.sin %e : tensor<3xf64>
+  %sb = hw.broadcast %s dims [1] : tensor<3xf64> -> tensor<4x3xf64>
+  %init = hw.mul %b, %sb : tensor<4x3xf64>
+  %l = "study.for"(%n, %n, %init) <{variable = "run"}> ({
+  ^bb0(%i: tensor<f64>, %a: tensor<4x3xf64>):
+    %next = hw.mul %a, %b : tensor<4x3xf64>
+    study.yield %next : tensor<4x3xf64>
+  }) : (tensor<f64>, tensor<f64>, tensor<4x3xf64>) -> tensor<4x3xf64>
+  study.record "a"(%l) ["s"] {} order ["s"] rows 0 hidden false : tensor<4x3xf64>
+  return
+}
