@@ -302,7 +302,7 @@ def training(out, found):
         def squared(p):
             g = o.grad(loss)(p)
             return sum((t ** 2).sum() for t in g.values())
-        values, _, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-3, 50)
+        values, _, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-4, 50)
         descent = np.array(formats.table(f"{out}/descent.csv")["squared"])
         same(f"training on the squared gradient norm against {o.name}", descent, values, 1e-7)
         same(f"training on the squared gradient norm, weights, against {o.name}", formats.value(f"{out}/flat"), flat, 1e-7)
