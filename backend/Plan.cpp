@@ -228,7 +228,8 @@ private:
           json::Object object{{"op", "gradcheck"},
                               {"table", check.getTable()},
                               {"names", strings(check.getNames())},
-                              {"weights", useAll(check.getWeights())}};
+                              {"weights", useAll(check.getWeights())},
+                              {"keys", keyList(check)}};
           SmallVector<int> held;
           around(held, [&] {
             for (auto [name, region] : {std::pair{"loss", &check.getLoss()},
@@ -237,6 +238,19 @@ private:
               object[name] = regionObject(*region, held);
           });
           push(nodes, op, std::move(object));
+        })
+        .Case<study::BenchOp>([&](study::BenchOp bench) {
+          Block &block = bench.getBody().front();
+          for (auto [argument, input] : llvm::zip_equal(block.getArguments(), bench.getInputs()))
+            slotOf[argument] = use(input);
+          for (auto call : block.getOps<func::CallOp>()) {
+            ++now;
+            json::Object object = callNode(call);
+            if (auto entry = module.lookupSymbol(call.getCallee())->getAttrOfType<StringAttr>("hw.entry"))
+              object["bench"] = entry.getValue();
+            push(nodes, call, std::move(object));
+          }
+          ++now;
         })
         .Case<study::RecordOp>([&](study::RecordOp record) { push(nodes, op, recordNode(record)); })
         .Case<study::ReduceOp>([&](study::ReduceOp reduce) {
@@ -278,6 +292,18 @@ private:
         });
   }
 
+  static json::Array keyList(study::GradcheckOp check) {
+    json::Array list;
+    if (check.getKeys() && check.getConstants())
+      for (auto key : check.getKeys()->getAsRange<StringAttr>()) {
+        Attribute value = check.getConstants()->get(key);
+        if (auto text = llvm::dyn_cast_or_null<StringAttr>(value))
+          list.push_back(json::Object{{"name", key.getValue()}, {"value", text.getValue()}});
+        else if (auto real = llvm::dyn_cast_or_null<FloatAttr>(value))
+          list.push_back(json::Object{{"name", key.getValue()}, {"value", number(real.getValueAsDouble())}});
+      }
+    return list;
+  }
   static json::Array strings(ArrayAttr list) {
     json::Array result;
     for (auto text : list.getAsRange<StringAttr>())

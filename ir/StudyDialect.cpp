@@ -99,6 +99,12 @@ LogicalResult DenseOp::verify() {
   return success();
 }
 
+LogicalResult BenchOp::verify() {
+  if (!llvm::equal(getBody().getArgumentTypes(), getInputs().getTypes()))
+    return emitOpError() << "has a body whose arguments are not of the inputs' types";
+  return success();
+}
+
 LogicalResult EigvalsOp::verify() {
   auto matrix = llvm::cast<RankedTensorType>(getMatrix().getType());
   auto result = llvm::cast<RankedTensorType>(getResult().getType());

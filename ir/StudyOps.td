@@ -225,7 +225,8 @@ def GradcheckOp : Study_Op<"gradcheck"> {
   let description = [{
     `loss` takes the weights and yields (loss: tensor<f64>, kinks: tensor<f64>): `kinks` is a fingerprint of every comparison's outcome, so that a difference that
     crosses a kink is recognised. `gradient` takes the weights and yields their gradients. `product` takes weights, then directions, and yields Hessian-vector
-    products. Weights are f64. Rows go to `table`: parameter, entries, gradient_error, hvp_error (relative), at_kink.
+    products. Weights are f64. Rows go to `table`: parameter, entries, gradient_error, hvp_error (relative), at_kink; before these the columns `keys`, whose
+    values are `constants`: the variables of the loops around.
 
     Example:
     ```mlir
@@ -247,8 +248,32 @@ def GradcheckOp : Study_Op<"gradcheck"> {
     }) : (tensor<3xf64>) -> ()
     ```
   }];
-  let arguments = (ins Variadic<Hw_FloatTensor>:$weights, StrAttr:$table, StrArrayAttr:$names);
+  let arguments = (ins Variadic<Hw_FloatTensor>:$weights, StrAttr:$table, StrArrayAttr:$names, OptionalAttr<DictionaryAttr>:$constants,
+                       OptionalAttr<StrArrayAttr>:$keys);
   let regions = (region SizedRegion<1>:$loss, SizedRegion<1>:$gradient, SizedRegion<1>:$product);
+}
+
+def BenchOp : Study_Op<"bench", [SingleBlock]> {
+  let summary = "arithmetic that `hwc bench` times, and a run skips";
+  let description = [{
+    The body takes the inputs (so that nothing is hoisted out of it) and yields what must be computed. `name` is its name in the report.
+
+    Constraints:
+    1. The body takes the inputs.
+
+    Example:
+    ```mlir
+    // %w: tensor<3xf32>
+    "study.bench"(%w) <{name = "net.forward"}> ({
+    ^bb0(%a: tensor<3xf32>):
+      %loss = hw.reduce_sum %a dims [0] : tensor<3xf32> -> tensor<f32>
+      study.yield %loss : tensor<f32>
+    }) : (tensor<3xf32>) -> ()
+    ```
+  }];
+  let arguments = (ins Variadic<Hw_Tensor>:$inputs, StrAttr:$name);
+  let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
 }
 
 def RecordOp : Study_Op<"record"> {

@@ -65,6 +65,7 @@ std::string nameOf(Region &region, StringRef outer, unsigned ordinal) {
                                         : &region == &check.getGradient() ? ".gradient"
                                                                           : ".product");
       })
+      .Case([&](study::BenchOp bench) { return within(bench.getName()); })
       .Default([&](Operation *) { return numbered(op->getName().stripDialect()); });
 }
 

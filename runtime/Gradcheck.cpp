@@ -177,6 +177,8 @@ void Study::gradcheck(GradcheckNode &node) {
     const double gradientError = gradients[t].relative(gradientFloor),
                  productError = products[t].relative(productFloor);
     double *row = node.table->append();
+    for (const auto &[cell, value] : node.keys)
+      row[cell] = value;
     row[table.find("parameter")->cell] = node.table->intern(node.names[t]);
     row[table.find("entries")->cell] = static_cast<double>(gradients[t].entries + atKink[t]);
     row[table.find("gradient_error")->cell] = gradientError;

@@ -131,6 +131,9 @@ public:
       declareRecord(json);
     else if (op == "gradcheck") {
       Table &table = makeTable(json.at("table").get<std::string>(), json.value("hidden", false));
+      for (const Json &key : json.value("keys", Json::array()))
+        table.declare(key.at("name").get<std::string>(), 1,
+                      key.at("value").is_string() ? Table::Type::text : Table::Type::f64);
       table.declare("parameter", 1, Table::Type::text);
       for (const char *column : {"entries", "gradient_error", "hvp_error", "at_kink"})
         table.declare(column, 1, Table::Type::f64);
@@ -436,6 +439,15 @@ private:
   std::unique_ptr<Node> gradcheck(const Json &json) {
     auto node = std::make_unique<GradcheckNode>();
     node->table = table(json.at("table").get<std::string>());
+    for (const Json &key : json.value("keys", Json::array())) {
+      const Table::Column &target = *column(*node->table, key.at("name").get<std::string>());
+      const Json &value = key.at("value");
+      const bool text = target.type == Table::Type::text;
+      node->keys.emplace_back(
+          target.cell,
+          !text ? number(value)
+                : node->table->intern(value.is_string() ? value.get<std::string>() : fmt::format("{}", number(value))));
+    }
     node->names = json.at("names").get<std::vector<std::string>>();
     node->weights = slots(json.at("weights"));
     node->loss = region(json.at("loss"));

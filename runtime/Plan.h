@@ -171,6 +171,7 @@ struct Region {
 struct GradcheckNode : Node {
   GradcheckNode() : Node(NodeKind::gradcheck) {}
   Table *table;
+  std::vector<std::pair<size_t, double>> keys; ///< cell and value: the variables of the loops around
   std::vector<std::string> names;
   std::vector<Slot *> weights;
   Region loss, gradient, product;

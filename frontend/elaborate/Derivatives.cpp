@@ -1,8 +1,6 @@
 // Derivatives along the data flow, and the objective as a function of the weights.
 #include "frontend/elaborate/Elaborator.h"
 
-#include "llvm/ADT/SetVector.h"
-
 using namespace mlir;
 
 namespace hw::lang {
@@ -241,38 +239,9 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
       fail(range, "the objective takes weights of the shapes it was made for");
     mapping.map(objective.arguments[i], given[i]);
   }
-  // Ops on the way from W to E, in the order in which they were made.
   std::vector<Value> roots;
   flatten(objective.value, roots);
-  llvm::SetVector<Operation *> order;
-  llvm::DenseMap<Value, bool> depends;
-  std::function<bool(Value)> visit = [&](Value v) -> bool {
-    if (mapping.contains(v))
-      return true;
-    auto [it, fresh] = depends.insert({v, false});
-    if (!fresh)
-      return it->second;
-    Operation *op = v.getDefiningOp();
-    if (!op || llvm::isa<study::TrainOp>(op))
-      return false;
-    bool any = false;
-    for (Value operand : op->getOperands())
-      any |= visit(operand);
-    for (Region &region : op->getRegions())
-      region.walk([&](Operation *inner) {
-        for (Value operand : inner->getOperands())
-          if (operand.getParentRegion()->isProperAncestor(&region) ||
-              operand.getParentRegion() == op->getParentRegion())
-            any |= visit(operand);
-      });
-    depends[v] = any;
-    if (any)
-      order.insert(op);
-    return any;
-  };
-  for (Value root : roots)
-    visit(root);
-  for (Operation *op : order)
+  for (Operation *op : between(roots, objective.arguments))
     builder.clone(*op, mapping);
   std::vector<Value> results;
   for (Value root : roots)

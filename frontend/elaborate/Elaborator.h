@@ -276,9 +276,13 @@ public:
   void runStep(Step &into, const Data &data, mlir::Value rows, mlir::Value epochValue, mlir::Value stepValue,
                const std::function<void()> &then);
   mlir::Value stepLoss(const Step &step);
-  void gradcheckTrain(const ast::Train &stmt, const Step &trial, const std::vector<std::shared_ptr<const Net>> &nets,
-                      const Data &data, int64_t batch);
-  void benchTrain(study::TrainOp op);
+  void gradcheckTrain(const ast::Train &stmt, const std::vector<std::shared_ptr<const Net>> &nets, const Data &data,
+                      int64_t batch, const std::string &label);
+  void benchTrain(const ast::Train &stmt, const std::vector<std::shared_ptr<const Net>> &nets, const Data &data,
+                  int64_t batch, const std::string &label);
+  void checkGradient(mlir::Value loss, llvm::ArrayRef<mlir::Value> weights, llvm::ArrayRef<std::string> names,
+                     const std::string &table);
+  std::vector<mlir::Operation *> between(llvm::ArrayRef<mlir::Value> to, llvm::ArrayRef<mlir::Value> from);
   bool reaches(mlir::Value of, llvm::ArrayRef<mlir::Value> from);
   Val gradient(const Val &of, const Val &wrt);
   Val hessianProduct(const Operator &op, const Val &v);
@@ -349,10 +353,12 @@ public:
   std::vector<CallSite> calls;
   SourceRange here; // the innermost place in the user's file
   Val returned;
-  std::string boundTo; // the name that the call under evaluation is assigned to
+  std::string boundTo;   // the name that the call under evaluation is assigned to
+  std::string tableName; // likewise, for a table that a builtin makes
   std::map<const ast::Fn *, int> statefulness;
   size_t operations = 0, statements = 0;
   std::set<std::pair<uint32_t, std::string>> reported;
+  std::set<std::string> recorded; // the names of all tables of the file
 };
 
 // Sets a variable for a scope's duration.

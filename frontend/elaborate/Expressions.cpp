@@ -81,6 +81,9 @@ Val Elaborator::evalRef(const std::string &name, SourceRange range) {
     table->name = name;
     return table;
   }
+  // `hwc gradcheck` records nothing: what reads a table is passed over.
+  if (options.mode == ElaborateOptions::Gradcheck && recorded.count(name))
+    throw Failure{};
   std::string help = nearest(name, visibleNames());
   if (inFunction && calls.back().fn->range.source == file.source) {
     for (Scope *s = scope; s; s = s->parent)
@@ -160,6 +163,7 @@ Val Elaborator::evalCall(const ast::Call &expr) {
   std::map<std::string, Val> keywords;
   for (const ast::KeywordArg &k : expr.keywords)
     keywords[k.name.text] = eval(*k.value);
+  Restore<std::string> named(tableName, bound);
   return call(callee, std::move(args), expr.range, std::move(keywords), std::move(ranges), bound);
 }
 

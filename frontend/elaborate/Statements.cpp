@@ -115,6 +115,14 @@ std::optional<Elaborated> Elaborator::run() {
       for (const ast::Name &target : a->targets)
         assigned.insert(target.text);
   }
+  for (const ast::StmtPtr &stmt : file.statements)
+    walk(
+        *stmt,
+        [&](const ast::Stmt &s) {
+          if (auto *r = ast::as<ast::Record>(s))
+            recorded.insert(r->table.text);
+        },
+        [](const ast::Expr &) {});
   for (auto &[name, q] : quick)
     if (!assigned.count(name))
       diagnostics.error(q->name.range, "`quick " + name + "` names no top-level scalar of this file")
@@ -243,6 +251,9 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
     fail(stmt.range, "`param`, `state`, `name' = ...` and `return` belong in the body of a fn",
          "a network is a fn; `init(f, x, seed = 1)` makes its weights");
   }
+  if (options.mode == ElaborateOptions::Gradcheck &&
+      (stmt.kind == StmtKind::Record || stmt.kind == StmtKind::Save || stmt.kind == StmtKind::Plot))
+    return false; // nothing is trained, so there is nothing to keep
   switch (stmt.kind) {
   case StmtKind::Assign:
     runAssign(*as<ast::Assign>(stmt));

@@ -374,10 +374,21 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     }
   }
 
+  std::string label;
+  for (const ast::Name &name : stmt.nets)
+    label += (label.empty() ? "" : ", ") + name.text;
+  std::string inLoops;
+  for (const LoopVariable &loop : loops)
+    if (!loop.ssa)
+      inLoops += (inLoops.empty() ? "" : ", ") + loop.name + " = " + loop.label;
+  if (!inLoops.empty())
+    label += " (" + inLoops + ")";
   if (options.mode == ElaborateOptions::Gradcheck) {
-    gradcheckTrain(stmt, trial, initial, data, batch);
+    gradcheckTrain(stmt, initial, data, batch, label);
     return;
   }
+  if (options.mode == ElaborateOptions::Bench)
+    benchTrain(stmt, initial, data, batch, label);
 
   // Variables that `every` blocks rebind.
   std::vector<std::string> variables;
@@ -470,16 +481,6 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     periods.push_back(period);
     units.push_back(builder.getStringAttr(ast::spelling(every->unit)));
   }
-  std::string label;
-  for (const ast::Name &name : stmt.nets)
-    label += (label.empty() ? "" : ", ") + name.text;
-  std::string inLoops;
-  for (const LoopVariable &loop : loops)
-    if (!loop.ssa)
-      inLoops += (inLoops.empty() ? "" : ", ") + loop.name + " = " + loop.label;
-  if (!inLoops.empty())
-    label += " (" + inLoops + ")";
-
   here = trainHere;
   Value seed = scalarF64(initial[0]->seed);
   auto op =
@@ -668,8 +669,6 @@ void Elaborator::runTrain(const ast::Train &stmt) {
   auto nets = netsFrom(op.getResults(), false);
   for (size_t n = 0; n < nets.size(); ++n)
     findScope(stmt.nets[n].text, scope)->names[stmt.nets[n].text] = nets[n];
-  if (options.mode == ElaborateOptions::Bench)
-    benchTrain(op);
 }
 
 } // namespace hw::lang
