@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -99,10 +100,10 @@ int main(int argc, char **argv) {
   auto *completion = app.add_subcommand("completion", "print a shell completion script");
   completion->add_option("SHELL", shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
 
-  if (argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1])) {
-    std::vector<std::string> names;
-    for (const CLI::App *command : app.get_subcommands({}))
-      names.push_back(command->get_name());
+  std::vector<std::string> names;
+  for (const CLI::App *command : app.get_subcommands({}))
+    names.push_back(command->get_name());
+  if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end()) {
     fmt::print(stderr, "hwc: there is no command '{}'; the commands are {}\n", argv[1], fmt::join(names, ", "));
     return 1;
   }
