@@ -99,9 +99,9 @@ std::optional<ObjectResult> hw::backend::emitObject(llvm::Module &module, const 
   passes.addPass(llvm::EarlyCSEPass(false));
   passes.addPass(llvm::SimplifyCFGPass());
   passes.addPass(llvm::DCEPass());
-  llvm::ModulePassManager pipeline;
-  pipeline.addPass(llvm::createModuleToFunctionPassAdaptor(std::move(passes)));
-  pipeline.run(module, modules);
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration() && !function.hasOptNone())
+      passes.run(function, functions);
 
   ObjectResult result;
   if (options.wantIR) {

@@ -30,6 +30,7 @@ private:
   class FunctionEmitter;
   llvm::Function *kernelFor(const Step &step, llvm::StringRef name);
   unsigned matmulFor(const Step &step);
+  llvm::Function *checkFunction(DType type);
   llvm::Constant *constantData(mlir::Value value);
 
   const Target &target;

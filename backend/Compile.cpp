@@ -6,6 +6,18 @@ using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 
+/// Whether a training's step (or tail) calls the function for its loss.
+static bool isTrainingStep(ModuleOp module, func::FuncOp function) {
+  bool result = false;
+  module.walk([&](study::TrainOp train) {
+    for (Region *region : {&train.getStep(), &train.getTail()})
+      if (!region->empty())
+        if (auto call = region->front().getTerminator()->getOperands().back().getDefiningOp<func::CallOp>())
+          result |= call.getCallee() == function.getName();
+  });
+  return result;
+}
+
 std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const CompileOptions &options) {
   std::string error;
   auto target = chooseTarget(options.cpu, error);
@@ -19,6 +31,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   FusionOptions fusion;
   fusion.externalProducts = options.externalProducts;
 
+  SmallVector<std::pair<func::FuncOp, func::FuncOp>> steps; // of trainings, with copies as they were
   PlanInput input{options.name, options.precision, options.quick, {}, {}, 0};
   for (func::FuncOp function : module.getOps<func::FuncOp>()) {
     if (function.getName() == "study" || function.isDeclaration())
@@ -30,6 +43,8 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
       auto donated = function.getArgAttrOfType<IntegerAttr>(i, "hw.donate");
       donations.push_back(donated ? donated.getInt() : -1);
     }
+    if (options.diagnose && isTrainingStep(module, function))
+      steps.push_back({function, function.clone()});
     StepList list = lowerFunction(function.front(), donations, *target, fusion);
     if (options.wantKernels)
       compiled.kernels += "entry " + name + "\n" + list.print() + "\n";
@@ -37,6 +52,19 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
     emitter.addFunction(name, list);
     compiled.scratch = std::max(compiled.scratch, list.scratch);
   }
+  for (auto [function, twin] : steps) {
+    SmallVector<Operation *> operations;
+    StepList list = lowerDiagnosis(twin.front(), *target, operations);
+    Diagnosis diagnosis{unsigned(emitter.getEntries().size()), {}};
+    for (Operation *operation : operations)
+      diagnosis.operations.push_back({operation->getName().stripDialect().str(), locationText(operation->getLoc())});
+    input.diagnoses[function.getName()] = std::move(diagnosis);
+    emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list);
+    compiled.scratch = std::max(compiled.scratch, list.scratch);
+  }
+  // Constants of the twins are part of the module that is emitted: they may go now.
+  for (auto [function, twin] : steps)
+    twin.erase();
   input.scratch = compiled.scratch;
   auto plan = makePlan(module, input);
   if (!plan)

@@ -269,7 +269,7 @@ private:
   void storeWhatMustBe() {
     auto forceBase = [&](Value value) { force(value); };
     for (Operation *op : ops) {
-      if (!isInlinable(op) || (!options.fuse && !isa<ConstantOp>(op)))
+      if (!isInlinable(op) || (!options.fuse && elementwiseOp(op) && isFloat(dtypeOf(elementOf(op->getResult(0))))))
         for (Value result : op->getResults())
           plan.stored.insert(result);
       if (auto dot = dyn_cast<DotGeneralOp>(op)) {

@@ -183,7 +183,7 @@ std::string Kernel::print() const {
     os << " i" << dim << (reduced >> dim & 1 ? " reduced" : "") << " < " << size;
   const Schedule &s = schedule;
   os << "; vector i" << s.vectorDim << " x" << s.lanes << " x" << s.unroll << "; tasks " << s.count << " of " << s.chunk
-     << " i" << s.parallelDim << (s.splitsReduction ? " (partial sums)" : "") << "\n";
+     << " i" << s.parallelDim << (s.splitsReduction ? " (partial sums)" : "") << (s.isCold ? " (cold)" : "") << "\n";
   for (auto [number, node] : llvm::enumerate(nodes)) {
     os << "    %" << number << " = ";
     ::print(os, node);

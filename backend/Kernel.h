@@ -119,6 +119,7 @@ struct Schedule {
   int64_t chunk = 0; // of parallelDim, a task
   int64_t count = 1; // tasks
   bool splitsReduction = false;
+  bool isCold = false; // run rarely: not worth optimising
 };
 
 struct Kernel {

@@ -327,6 +327,8 @@ llvm::Function *hw::backend::emitKernel(llvm::Module &module, const Target &targ
                                         llvm::StringRef name) {
   Builder b(module.getContext());
   llvm::Function *function = createTask(module, target, name, b);
+  if (kernel.schedule.isCold)
+    function->addFnAttr(llvm::Attribute::OptimizeNone);
   auto bases = loadFrame(b, function->getArg(0), kernel.buffers.size());
   // A task of a split reduction has its own row of partial sums.
   if (kernel.schedule.splitsReduction) {

@@ -28,7 +28,39 @@ public:
     return std::move(list);
   }
 
+  /// See `lowerDiagnosis`.
+  StepList diagnose(SmallVectorImpl<Operation *> &operations) {
+    isCold = true;
+    makeBuffers();
+    int flag = addBuffer({Buffer::Result, DType::I32, 1, 0, 0, {}, -1, -1});
+    fill(flag, 0xFF, block.getTerminator()->getLoc());
+    for (unsigned number : plan.order) {
+      const Unit &unit = plan.units[number];
+      lower(unit);
+      Value value = unit.roots[0].dest;
+      if (!isFloat(dtypeOf(elementOf(value))) || isa<PadOp, ConcatOp>(unit.roots[0].op) || unit.kind == Unit::Fill ||
+          isMasked(value))
+        continue;
+      Step step(Step::Check, unit.roots[0].op->getLoc());
+      step.inputs = {bufferOf(value)};
+      step.output = flag;
+      step.ordinal = int32_t(operations.size());
+      operations.push_back(unit.roots[0].op);
+      list.steps.push_back(std::move(step));
+    }
+    count();
+    placeScratch();
+    return std::move(list);
+  }
+
 private:
+  /// Used where another value may be chosen instead: log(x) in where(x > 0, log(x), 0). What is chosen is looked at.
+  static bool isMasked(Value value) {
+    return !value.use_empty() && llvm::all_of(value.getUsers(), [&](Operation *user) {
+      return isa<SelectOp>(user) && user->getOperand(0) != value;
+    });
+  }
+
   int addBuffer(Buffer buffer) {
     list.buffers.push_back(buffer);
     return int(list.buffers.size()) - 1;
@@ -152,20 +184,33 @@ private:
     auto number = [&](Value value) { return bufferOf(value); };
     switch (unit.kind) {
     case Unit::Loops: {
-      Step step{Step::Loops, trace(plan, unit, number), {}, {}, 0, unit.op, {}, -1, unit.roots[0].op->getLoc()};
+      Step step(Step::Loops, unit.roots[0].op->getLoc(), unit.op);
+      step.kernel = trace(plan, unit, number);
       if (step.kernel.points() == 0 && !unit.reduced)
         return; // nothing to write
       collapse(step.kernel);
-      schedule(step.kernel, target.vectorBytes);
-      splitSums(step);
+      if (isCold)
+        scheduleCold(step.kernel);
+      else
+        schedule(step.kernel, target.vectorBytes);
+      splitSums(std::move(step));
       return;
     }
     case Unit::Contract: {
       auto dot = cast<DotGeneralOp>(unit.op);
       if (unit.external)
         return external(unit, dot);
-      Step step{Step::Contract, trace(plan, unit, number), productOf(dot), {}, 0, unit.op, {}, -1, dot.getLoc()};
+      Step step(Step::Contract, dot.getLoc(), dot);
+      step.kernel = trace(plan, unit, number);
+      step.product = productOf(dot);
       step.tiling = tile(step.product, step.kernel, target);
+      if (isCold) { // small code: one row by one vector, on one thread
+        step.tiling.rows = step.tiling.vectors = 1;
+        step.tiling.rowTiles = step.product.m;
+        step.tiling.perTask = step.product.batch * step.product.m;
+        step.kernel.schedule.count = 1;
+        step.kernel.schedule.isCold = true;
+      }
       step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b)};
       list.flops +=
           2.0 * double(step.product.batch) * double(step.product.m) * double(step.product.n) * double(step.product.k);
@@ -173,7 +218,8 @@ private:
       return;
     }
     case Unit::Library: {
-      Step step{Step::Library, {}, {}, {}, 0, unit.op, {}, bufferOf(unit.roots[0].dest), unit.op->getLoc()};
+      Step step(Step::Library, unit.op->getLoc(), unit.op);
+      step.output = bufferOf(unit.roots[0].dest);
       for (Value operand : unit.op->getOperands())
         step.inputs.push_back(bufferOf(operand));
       auto shape = shapeOf(unit.op->getOperand(0));
@@ -183,7 +229,7 @@ private:
       return;
     }
     case Unit::Fill:
-      list.steps.push_back({Step::Fill, {}, {}, {}, 0, unit.op, {}, bufferOf(unit.roots[0].dest), unit.op->getLoc()});
+      fill(bufferOf(unit.roots[0].dest), 0, unit.op->getLoc());
       return;
     }
   }
@@ -191,8 +237,10 @@ private:
   void external(const Unit &unit, DotGeneralOp dot) {
     ExternalPattern pattern =
         unit.roots[0].dest == dot.getResult() ? ExternalPattern{{}, 0, dot.getResult()} : matchExternal(dot);
-    Step step{Step::External,           {},          productOf(dot), {}, pattern.activation, dot, {},
-              bufferOf(pattern.result), dot.getLoc()};
+    Step step(Step::External, dot.getLoc(), dot);
+    step.product = productOf(dot);
+    step.activation = pattern.activation;
+    step.output = bufferOf(pattern.result);
     step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b), pattern.bias ? bufferOf(pattern.bias) : -1};
     list.flops +=
         2.0 * double(step.product.batch) * double(step.product.m) * double(step.product.n) * double(step.product.k);
@@ -250,11 +298,23 @@ private:
     // The partial sums are few: never split them again.
     if (combine.schedule.splitsReduction)
       combine.schedule.count = 1, combine.schedule.parallelDim = -1, combine.schedule.splitsReduction = false;
-    list.steps.push_back({Step::Loops, std::move(combine), {}, {}, 0, nullptr, {}, -1, loc});
+    Step sum(Step::Loops, loc);
+    sum.kernel = std::move(combine);
+    list.steps.push_back(std::move(sum));
+  }
+
+  void fill(int buffer, uint8_t byte, Location loc) {
+    Step step(Step::Fill, loc);
+    step.output = buffer;
+    step.fill = byte;
+    list.steps.push_back(std::move(step));
   }
 
   void copy(int from, int to, Location loc) {
-    list.steps.push_back({Step::Copy, {}, {}, {}, 0, nullptr, {from}, to, loc});
+    Step step(Step::Copy, loc);
+    step.inputs = {from};
+    step.output = to;
+    list.steps.push_back(std::move(step));
   }
 
   void touch(int buffer, int step) {
@@ -304,7 +364,14 @@ private:
       list.buffers[number].offset = interval.offset;
   }
 
+  /// Scalar loops, on one thread.
+  static void scheduleCold(Kernel &kernel) {
+    kernel.schedule = {};
+    kernel.schedule.isCold = true;
+  }
+
   Block &block;
+  bool isCold = false;
   ArrayRef<int64_t> donations;
   const Target &target;
   FusionPlan plan;
@@ -322,6 +389,13 @@ StepList hw::backend::lowerFunction(Block &block, ArrayRef<int64_t> donations, c
   return Lowering(block, donations, target, options).run();
 }
 
+StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVectorImpl<Operation *> &operations) {
+  FusionOptions options;
+  options.fuse = options.externalProducts = false;
+  prepare(block, false);
+  return Lowering(block, {}, target, options).diagnose(operations);
+}
+
 std::string StepList::print() const {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -333,7 +407,7 @@ std::string StepList::print() const {
   };
   os << "scratch " << scratch << " bytes\n";
   for (auto [number, step] : llvm::enumerate(steps)) {
-    static const char *kinds[] = {"loops", "product", "oneDNN product", "library", "zero", "copy"};
+    static const char *kinds[] = {"loops", "product", "oneDNN product", "library", "fill", "copy", "check"};
     os << "step " << number << ": " << kinds[step.kind];
     if (step.op)
       os << " " << step.op->getName();

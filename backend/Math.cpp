@@ -122,9 +122,11 @@ struct Math {
                           result);
   }
 
-  /// tanh for f32: the rational approximation of Eigen and XLA on [-7.9, 7.9], beyond which tanh is 1 in f32.
+  /// tanh for f32: the rational approximation of Eigen and XLA up to where it becomes 1, which depends on fused
+  /// multiply-adds. Beyond, it stays there: the derivative 1 - z^2 of a saturated unit is 0.
   Value *tanhF32(Value *x) {
-    Value *limit = constant(x, 7.90531110763549805), *minus = constant(x, -7.90531110763549805);
+    double bound = target.vectorBytes > 16 ? 7.99881172180175781 : 7.90531110763549805;
+    Value *limit = constant(x, bound), *minus = constant(x, -bound);
     Value *clamped = b.CreateSelect(b.CreateFCmpOGT(x, limit), limit, x);
     clamped = b.CreateSelect(b.CreateFCmpOLT(clamped, minus), minus, clamped);
     Value *square = b.CreateFMul(clamped, clamped);
@@ -238,8 +240,12 @@ struct Math {
       return isF32 ? logF32(x[0]) : libmvec("log", x);
     case Opcode::Tanh:
       return isF32 ? tanhF32(x[0]) : libmvec("tanh", x);
-    case Opcode::Logistic:
-      return b.CreateFDiv(one(), b.CreateFAdd(one(), floating(Opcode::Exp, {b.CreateFNeg(x[0])})));
+    case Opcode::Logistic: {
+      // e^-|x| cannot overflow: for x < 0 the result is e^x / (1 + e^x), denormals too.
+      Value *e = floating(Opcode::Exp, {b.CreateFNeg(call(llvm::Intrinsic::fabs, {x[0]}))});
+      Value *isNegative = b.CreateFCmpOLT(x[0], constant(x[0], 0));
+      return b.CreateFDiv(b.CreateSelect(isNegative, e, one()), b.CreateFAdd(one(), e));
+    }
     case Opcode::Expm1:
       return libmvec("expm1", x);
     case Opcode::Log1p:

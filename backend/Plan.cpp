@@ -196,12 +196,13 @@ private:
           slotOf[setting.getResult()] = at->second;
         })
         .Case<study::DatasetOp>([&](study::DatasetOp data) {
-          push(nodes, op, json::Object{{"op", "dataset"},
-                {"slot", define(data.getResult())},
-                {"kind", data.getKind()},
-                {"path", data.getPath()},
-                {"part", data.getPart()},
-                {"classes", int64_t(data.getLabelClasses())}});
+          push(nodes, op,
+               json::Object{{"op", "dataset"},
+                            {"slot", define(data.getResult())},
+                            {"kind", data.getKind()},
+                            {"path", data.getPath()},
+                            {"part", data.getPart()},
+                            {"classes", int64_t(data.getLabelClasses())}});
         })
         .Case<study::ForOp>([&](study::ForOp loop) { forNode(loop, nodes); })
         .Case<study::TrainOp>([&](study::TrainOp train) { trainNode(train, nodes); })
@@ -254,24 +255,26 @@ private:
         })
         .Case<study::RecordOp>([&](study::RecordOp record) { push(nodes, op, recordNode(record)); })
         .Case<study::ReduceOp>([&](study::ReduceOp reduce) {
-          push(nodes, op, json::Object{{"op", "reduce"},
-                {"kind", reduce.getKind()},
-                {"table", reduce.getTable()},
-                {"column", reduce.getColumn()},
-                {"slot", define(reduce.getResult())}});
+          push(nodes, op,
+               json::Object{{"op", "reduce"},
+                            {"kind", reduce.getKind()},
+                            {"table", reduce.getTable()},
+                            {"column", reduce.getColumn()},
+                            {"slot", define(reduce.getResult())}});
         })
         .Case<study::ClearOp>(
             [&](study::ClearOp clear) { push(nodes, op, json::Object{{"op", "clear"}, {"table", clear.getTable()}}); })
         .Case<study::SaveOp>([&](study::SaveOp save) {
           size_t loops = save.getLoopNames().size();
-          push(nodes, op, json::Object{{"op", "save"},
-                {"name", save.getName()},
-                {"format", save.getFormat()},
-                {"slots", useAll(save.getOperands().drop_back(loops))},
-                {"names", strings(save.getNames())},
-                {"loops", loopValues(save.getLoopNames(), save.getOperands().take_back(loops))},
-                {"table", save.getTable()},
-                {"column", save.getColumn()}});
+          push(nodes, op,
+               json::Object{{"op", "save"},
+                            {"name", save.getName()},
+                            {"format", save.getFormat()},
+                            {"slots", useAll(save.getOperands().drop_back(loops))},
+                            {"names", strings(save.getNames())},
+                            {"loops", loopValues(save.getLoopNames(), save.getOperands().take_back(loops))},
+                            {"table", save.getTable()},
+                            {"column", save.getColumn()}});
         })
         .Case<study::PlotOp>([&](study::PlotOp plot) {
           json::Object object{{"op", "plot"}, {"loops", loopValues(plot.getLoopNames(), plot.getLoopValues())}};
@@ -284,8 +287,9 @@ private:
           object["spec"] = std::move(*spec);
           push(nodes, op, std::move(object));
         })
-        .Case<study::StopOp>(
-            [&](study::StopOp stop) { push(nodes, op, json::Object{{"op", "stop"}, {"slot", use(stop.getCondition())}}); })
+        .Case<study::StopOp>([&](study::StopOp stop) {
+          push(nodes, op, json::Object{{"op", "stop"}, {"slot", use(stop.getCondition())}});
+        })
         .Default([&](Operation *) {
           op->emitError("internal error: arithmetic is left in the plan (study-outline moves it into functions)");
           failed = true;
@@ -368,11 +372,11 @@ private:
     for (StringRef name : order)
       list.push_back(std::move(columns[name]));
     return json::Object{{"op", "record"},
-            {"table", record.getTable()},
-            {"columns", std::move(list)},
-            {"order", std::move(names)},
-            {"rows", int64_t(record.getRows())},
-            {"hidden", record.getHidden()}};
+                        {"table", record.getTable()},
+                        {"columns", std::move(list)},
+                        {"order", std::move(names)},
+                        {"rows", int64_t(record.getRows())},
+                        {"hidden", record.getHidden()}};
   }
 
   //===-- Loops

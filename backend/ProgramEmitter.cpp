@@ -49,6 +49,33 @@ llvm::Function *ProgramEmitter::kernelFor(const Step &step, llvm::StringRef name
   return function;
 }
 
+/// void check(ptr data, i64 count, i32 ordinal, ptr flag): where a number of data is not finite and flag is -1, flag
+/// becomes the ordinal.
+llvm::Function *ProgramEmitter::checkFunction(DType type) {
+  std::string name = std::string("check.") + nameOf(type);
+  if (llvm::Function *known = module->getFunction(name))
+    return known;
+  Builder b(module->getContext());
+  auto *signature =
+      llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt32Ty(), b.getPtrTy()}, false);
+  auto *function = llvm::Function::Create(signature, llvm::Function::InternalLinkage, name, *module);
+  setTargetAttributes(*function, target);
+  b.SetInsertPoint(llvm::BasicBlock::Create(module->getContext(), "entry", function));
+  // The exponent's bits are all set in infinities and NaNs.
+  llvm::IntegerType *word = b.getIntNTy(bytesOf(type) * 8);
+  llvm::Value *exponent = llvm::ConstantInt::get(word, type == DType::F32 ? 0x7f800000ull : 0x7ff0000000000000ull);
+  Values found =
+      emitLoop(b, b.getInt64(0), function->getArg(1), 1, {b.getFalse()}, [&](llvm::Value *index, Values values) {
+        llvm::Value *bits = b.CreateLoad(word, b.CreateGEP(word, function->getArg(0), index));
+        return Values{b.CreateOr(values[0], b.CreateICmpEQ(b.CreateAnd(bits, exponent), exponent))};
+      });
+  llvm::Value *before = b.CreateLoad(b.getInt32Ty(), function->getArg(3));
+  llvm::Value *isFirst = b.CreateAnd(found[0], b.CreateICmpEQ(before, b.getInt32(-1)));
+  b.CreateStore(b.CreateSelect(isFirst, function->getArg(2), before), function->getArg(3));
+  b.CreateRetVoid();
+  return function;
+}
+
 unsigned ProgramEmitter::matmulFor(const Step &step) {
   const Product &p = step.product;
   hw_matmul m{p.batch, p.m, p.n, p.k, {}, {}, {}, step.inputs[2] >= 0, step.activation};
@@ -122,9 +149,15 @@ private:
     case Step::Library:
       return library(step);
     case Step::Fill:
-      b.CreateMemSet(addresses[step.output], b.getInt8(0), uint64_t(list.buffers[step.output].bytes()),
+      b.CreateMemSet(addresses[step.output], b.getInt8(step.fill), uint64_t(list.buffers[step.output].bytes()),
                      llvm::MaybeAlign(64));
       return;
+    case Step::Check: {
+      const Buffer &checked = list.buffers[step.inputs[0]];
+      b.CreateCall(program.checkFunction(checked.type), {addresses[step.inputs[0]], b.getInt64(checked.elements),
+                                                         b.getInt32(step.ordinal), addresses[step.output]});
+      return;
+    }
     case Step::Copy:
       // The places may be the same one, where an argument is returned as it came.
       b.CreateMemMove(addresses[step.output], llvm::MaybeAlign(64), addresses[step.inputs[0]], llvm::MaybeAlign(64),

@@ -16,15 +16,19 @@ struct Buffer {
 };
 
 struct Step {
-  enum Kind { Loops, Contract, External, Library, Fill, Copy } kind;
+  enum Kind { Loops, Contract, External, Library, Fill, Copy, Check } kind;
   Kernel kernel;                    // Loops; Contract: the epilogue
   Product product;                  // Contract, External
   Tiling tiling;                    // Contract
   int32_t activation = 0;           // External
   mlir::Operation *op = nullptr;    // Library
   llvm::SmallVector<int, 3> inputs; // buffers; Contract: a, b; External: a, b, bias or -1
-  int output = -1;                  // Fill, Copy, Library, External
+  int output = -1;                  // Fill, Copy, Library, External, Check
+  uint8_t fill = 0;                 // Fill: every byte
+  int32_t ordinal = 0;              // Check: what `output` becomes where inputs[0] is not finite and it is -1
   mlir::Location loc;               // of the op it is named after
+
+  Step(Kind kind, mlir::Location loc, mlir::Operation *op = nullptr) : kind(kind), op(op), loc(loc) {}
 };
 
 struct StepList {
@@ -39,6 +43,11 @@ struct StepList {
 /// -1.
 StepList lowerFunction(mlir::Block &block, llvm::ArrayRef<int64_t> donations, const Target &target,
                        const FusionOptions &options);
+
+/// The twin of an entry function for finding the first NaN: every op on its own, in program order, and after each that
+/// gives floats a check. Its one result, an i32, is the number in `operations` of the first op with a result that is
+/// not finite, or -1. The function is not to be run often: its loops are scalar, which makes them small.
+StepList lowerDiagnosis(mlir::Block &block, const Target &target, llvm::SmallVectorImpl<mlir::Operation *> &operations);
 
 /// Builds the kernel that computes the roots of a unit; `bufferOf` numbers values in memory.
 Kernel trace(const FusionPlan &plan, const Unit &unit, llvm::function_ref<int(mlir::Value)> bufferOf);
