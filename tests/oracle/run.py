@@ -290,22 +290,22 @@ def training(out, found):
     for o in found:
         loss = lambda p: mse(small3(o, p, o.array(x)), o.array(y))
         values, norms, end = adam_path(o, loss, formats.value(f"{out}/start"), 1e-2, 200)
-        same(f"training: 200 losses in f64 against {o.name}", curve, values, 1e-7)
+        same(f"training: 200 losses in f64 against {o.name}", curve, values, 1e-10)
         slope = formats.table(f"{out}/curve.csv")["slope"]
-        same(f"training: 200 gradient norms in f64 against {o.name}", slope, norms, 1e-6)
-        same(f"training: weights after 200 epochs in f64 against {o.name}", formats.value(f"{out}/end"), end, 1e-6)
+        same(f"training: 200 gradient norms in f64 against {o.name}", slope, norms, 1e-10)
+        same(f"training: weights after 200 epochs in f64 against {o.name}", formats.value(f"{out}/end"), end, 1e-10)
         start32 = {k: v.astype(np.float64) for k, v in formats.value(f"{out}/start32").items()}
         loss32 = lambda p: mse(small3(o, p, o.array(x32.astype(np.float64))), o.array(y32.astype(np.float64)))
         values32, _, _ = adam_path(o, loss32, start32, 1e-2, 200)
-        same(f"training: losses in f32 against {o.name} in f64", curve32, values32, 1e-3)
+        same(f"training: losses in f32 against {o.name} in f64", curve32, values32, 1e-4)
 
         def squared(p):
             g = o.grad(loss)(p)
             return sum((t ** 2).sum() for t in g.values())
         values, _, flat = adam_path(o, squared, formats.value(f"{out}/end"), 1e-4, 50)
         descent = np.array(formats.table(f"{out}/descent.csv")["squared"])
-        same(f"training on the squared gradient norm against {o.name}", descent, values, 1e-7)
-        same(f"training on the squared gradient norm, weights, against {o.name}", formats.value(f"{out}/flat"), flat, 1e-7)
+        same(f"training on the squared gradient norm against {o.name}", descent, values, 1e-10)
+        same(f"training on the squared gradient norm, weights, against {o.name}", formats.value(f"{out}/flat"), flat, 1e-10)
     outcome(descent[-1] < descent[0], "training: the squared gradient norm falls", f"{descent[0]:.3g} to {descent[-1]:.3g}")
 
 
