@@ -236,7 +236,7 @@ Val Elaborator::gradcheck(Args &args) {
     for (const Weights::Entry &entry : w->entries)
       names.push_back(entry.name);
   else
-    names.push_back(tableName.empty() ? "x" : tableName);
+    names.push_back(args.ranges.size() > 1 ? std::string(args.ranges[1].text()) : "x");
   auto table = std::make_shared<Table>();
   table->name = tableName.empty() ? "gradcheck" : tableName;
   checkGradient(loss, weights, names, table->name);

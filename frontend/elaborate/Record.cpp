@@ -76,6 +76,10 @@ void Elaborator::recordTable(const std::string &table, const std::vector<std::pa
       constants.set(name, builder.getStringAttr(s->text));
       continue;
     }
+    if (as<None>(value)) { // the third clock, which the run reads as it writes the row
+      constants.set(name, builder.getUnitAttr());
+      continue;
+    }
     Value v;
     if (as<Weights>(value)) {
       std::vector<Value> parts;
@@ -106,6 +110,10 @@ void Elaborator::runRecord(const ast::Record &stmt) {
   auto evaluate = [&] {
     std::vector<Val> values;
     for (const ast::Item &item : stmt.items) {
+      if (!item.value && item.name.text == "seconds" && !lookup("seconds")) {
+        values.push_back(none());
+        continue;
+      }
       values.push_back(item.value ? eval(*item.value) : evalRef(item.name.text, item.name.range));
       if (auto *t = as<Tensor>(values.back()); t && !stmt.source && typeOf(t->ssa).getNumElements() > 10'000'000)
         fail(item.name.range,
