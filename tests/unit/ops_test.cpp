@@ -879,8 +879,13 @@ private:
     Tensors unit = v;
     for (Tensor &t : unit)
       std::fill(t.values.begin(), t.values.end(), 0);
+    size_t elements = 1;
+    for (const Tensors *tensors : {&inputs, &want})
+      for (const Tensor &tensor : *tensors)
+        elements += tensor.values.size();
+    size_t most = std::clamp<size_t>(60000 / elements, 10, 150);
     for (size_t k = 0; k < gradient.size(); ++k) {
-      size_t count = gradient[k].values.size(), tried = std::min<size_t>(count, 150);
+      size_t count = gradient[k].values.size(), tried = std::min(count, most);
       for (size_t n = 0; n < tried; ++n) {
         size_t i = count == tried ? n : size_t(numbers.whole(0, int64_t(count) - 1));
         unit[k].values[i] = 1;
