@@ -256,19 +256,13 @@ Val stack(Elaborator &e, Args &a) {
   std::vector<Value> parts = tensorsOf(e, a.positional[0], "stack");
   int64_t rank = typeOf(parts[0]).getRank();
   int64_t axis = a.keyword("axis") ? e.knownAxis(a.keyword("axis"), rank + 1) : 0;
-  for (Value &v : parts) {
+  for (Value v : parts)
     if (shapeOf(v) != shapeOf(parts[0]))
       e.fail("`stack` needs equal shapes; found " + shapeText(shapeOf(parts[0])) + " and " + shapeText(shapeOf(v)));
-    SmallVector<int64_t> shape(shapeOf(v));
-    shape.insert(shape.begin() + axis, 1);
-    if (v != parts[0] || parts.size() == 1)
-      v = e.reshape(v, shape);
-  }
-  if (parts.size() > 1) {
-    SmallVector<int64_t> shape(shapeOf(parts[0]));
-    shape.insert(shape.begin() + axis, 1);
-    parts[0] = e.reshape(parts[0], shape);
-  }
+  SmallVector<int64_t> shape(shapeOf(parts[0]));
+  shape.insert(shape.begin() + axis, 1);
+  for (Value &v : parts)
+    v = e.reshape(v, shape);
   return tensor(parts.size() == 1 ? parts[0] : Value(ConcatOp::create(e.builder, e.loc(), ValueRange(parts), axis)));
 }
 
