@@ -3,6 +3,7 @@
 #include "runtime/formats/Csv.h"
 #include "runtime/formats/Idx.h"
 #include "runtime/formats/Npy.h"
+#include "runtime/formats/Safetensors.h"
 
 #include <algorithm>
 #include <cmath>
@@ -103,6 +104,13 @@ void checkDataset(const DatasetNode &node, const std::string &folder, CsvCache &
     const ImagePart &part = half.part;
     checkHeader(node, folder, DType::u8, half.images ? Shape{part.count, part.height, part.width} : Shape{part.count},
                 false);
+  } else if (node.type == "safetensors") {
+    const SafetensorsFile file(pathOf(node, folder));
+    const auto *entry = file.find(node.part);
+    if (!entry)
+      fail("{} has no tensor {}, which the program was compiled for: build it again with this file",
+           inQuotes(pathOf(node, folder)), inQuotes(node.part));
+    checkHeader(node, folder, entry->header.dtype, entry->header.shape, true); // f32 into f64, and back
   } else
     fail("the program reads a data set of kind '{}', which this runtime does not know: build it again with this hwc",
          node.type);
@@ -119,6 +127,8 @@ void loadDataset(const DatasetNode &node, const std::string &folder, CsvCache &c
       tensor = readNpy(pathOf(node, folder));
     else if (node.type == "idx")
       tensor = readIdx(pathOf(node, folder));
+    else if (node.type == "safetensors")
+      tensor = SafetensorsFile(pathOf(node, folder)).read(node.part);
     else {
       const Half half = imagesOf(node, folder);
       tensor = half.images ? readImages(half.part) : readLabels(half.part);

@@ -1,35 +1,54 @@
 // Calls: arguments, partial application, instances of functions with parameters, nets.
 #include "frontend/elaborate/Elaborator.h"
 
+#include "runtime/formats/Safetensors.h"
+#include "runtime/formats/Text.h"
+
 #include <cmath>
 
 using namespace mlir;
 
 namespace hw::lang {
 
+// Whether a fn has `param` or `state`, itself or in what it names: without recursion, since a file may chain thousands.
 bool Elaborator::isStateful(const ast::Fn &fn) {
-  auto [it, fresh] = statefulness.insert({&fn, 0});
-  if (!fresh)
-    return it->second; // 0 while being found out: a recursive call adds nothing
+  if (auto it = statefulness.find(&fn); it != statefulness.end())
+    return it->second;
+  std::set<const ast::Fn *> reached{&fn};
+  std::vector<const ast::Fn *> work{&fn};
   bool found = false;
-  bool own = fn.range.source == file.source;
-  walk(
-      fn,
-      [&](const ast::Stmt &s) { found = found || s.kind == ast::StmtKind::Param || s.kind == ast::StmtKind::State; },
-      [&](const ast::Expr &e) {
-        auto *ref = ast::as<ast::Ref>(e);
-        if (!ref || found)
-          return;
-        for (auto *map : {&functions, &prelude}) {
-          if (map == &functions && !own)
-            continue;
-          if (auto other = map->find(ref->name); other != map->end()) {
-            found = isStateful(*as<Fn>(other->second)->decl);
-            break;
+  while (!work.empty() && !found) {
+    const ast::Fn *next = work.back();
+    work.pop_back();
+    if (auto it = statefulness.find(next); it != statefulness.end()) {
+      found = it->second;
+      continue;
+    }
+    bool own = next->range.source == file.source;
+    walk(
+        *next,
+        [&](const ast::Stmt &s) { found = found || s.kind == ast::StmtKind::Param || s.kind == ast::StmtKind::State; },
+        [&](const ast::Expr &e) {
+          auto *ref = ast::as<ast::Ref>(e);
+          if (!ref)
+            return;
+          for (auto *map : {&functions, &prelude}) {
+            if (map == &functions && !own)
+              continue;
+            if (auto other = map->find(ref->name); other != map->end()) {
+              const ast::Fn *decl = as<Fn>(other->second)->decl;
+              if (reached.insert(decl).second)
+                work.push_back(decl);
+              break;
+            }
           }
-        }
-      });
-  statefulness[&fn] = found;
+        });
+  }
+  if (found)
+    statefulness[&fn] = true;
+  else
+    for (const ast::Fn *one : reached)
+      statefulness[one] = false;
   return found;
 }
 
@@ -442,6 +461,25 @@ Val Elaborator::init(Args &args) {
   net->values = context.values;
   if (Val from = args.keyword("from")) {
     std::string path = knownString(from, "the file that `init` reads");
+    try {
+      hw::SafetensorsFile stored(dataPath(path));
+      for (size_t i = 0; i < net->values.size(); ++i) {
+        const std::string &name = code->parameters[i].name;
+        ArrayRef<int64_t> shape = shapeOf(as<Tensor>(net->values[i])->ssa);
+        auto *entry = stored.find(name);
+        std::vector<std::string> names;
+        for (auto &one : stored.entries())
+          names.push_back(one.name);
+        if (!entry)
+          fail(range, hw::inQuotes(path) + " has no tensor `" + name + "`; it has " + list(names),
+               "the file's names are those of the net that was saved: give this one the same layers");
+        if (ArrayRef<int64_t>(entry->header.shape) != shape)
+          fail(range, "`" + name + "` is " + shapeText(entry->header.shape) + " in " + hw::inQuotes(path) + " and " +
+                          shapeText(shape) + " here");
+      }
+    } catch (const hw::Error &error) {
+      fail(range, std::string("cannot read these weights: ") + error.what());
+    }
     for (size_t i = 0; i < net->values.size(); ++i) {
       Value made = as<Tensor>(net->values[i])->ssa;
       net->values[i] = tensor(
