@@ -16,6 +16,7 @@ public:
     std::string name;
     uint64_t scratch;
     double flops, bytes;
+    llvm::Function *function; ///< names are for people: two entries may share one, and LLVM then renames the second
   };
   /// Emits `void name(ptr args, ptr scratch)`.
   void addFunction(llvm::StringRef name, const StepList &list);

@@ -94,7 +94,7 @@ public:
   FunctionEmitter(ProgramEmitter &program, llvm::StringRef name, const StepList &list)
       : program(program), list(list), name(name.str()), module(*program.module), b(module.getContext()) {}
 
-  void run() {
+  llvm::Function *run() {
     auto *pointer = b.getPtrTy();
     auto *type = llvm::FunctionType::get(b.getVoidTy(), {pointer, pointer}, false);
     auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
@@ -112,6 +112,7 @@ public:
     for (auto [number, step] : llvm::enumerate(list.steps))
       emit(step, name + "." + std::to_string(number));
     b.CreateRetVoid();
+    return function;
   }
 
 private:
@@ -218,8 +219,8 @@ private:
 };
 
 void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list) {
-  FunctionEmitter(*this, name, list).run();
-  entries.push_back({name.str(), uint64_t(list.scratch), list.flops, list.bytes});
+  llvm::Function *function = FunctionEmitter(*this, name, list).run();
+  entries.push_back({name.str(), uint64_t(list.scratch), list.flops, list.bytes, function});
 }
 
 void ProgramEmitter::finish(llvm::StringRef plan) {
@@ -239,8 +240,8 @@ void ProgramEmitter::finish(llvm::StringRef plan) {
   llvm::SmallVector<llvm::Constant *> entryData;
   for (const Entry &entry : entries)
     entryData.push_back(
-        llvm::ConstantStruct::get(entryType, {text(entry.name), module->getFunction(entry.name),
-                                              b.getInt64(entry.scratch), number(entry.flops), number(entry.bytes)}));
+        llvm::ConstantStruct::get(entryType, {text(entry.name), entry.function, b.getInt64(entry.scratch),
+                                              number(entry.flops), number(entry.bytes)}));
   auto *stride = llvm::ArrayType::get(b.getInt64Ty(), 3);
   auto *matmulType = llvm::StructType::get(context, {b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(),
                                                      stride, stride, stride, b.getInt32Ty(), b.getInt32Ty()});
