@@ -79,7 +79,7 @@ void Linear::add(const Linear &other, int64_t scale) {
     coefficients[i] += scale * other.coefficients[i];
   constant += scale * other.constant;
   for (auto [node, factor] : other.dynamic)
-    if (scale * factor)
+    if (scale * factor != 0)
       dynamic.push_back({node, scale * factor});
 }
 

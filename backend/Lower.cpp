@@ -203,6 +203,8 @@ private:
       Step step(Step::Contract, dot.getLoc(), dot);
       step.kernel = trace(plan, unit, number);
       step.product = productOf(dot);
+      if (step.kernel.points() == 0)
+        return; // nothing to write
       step.tiling = tile(step.product, step.kernel, target);
       if (isCold) { // small code: one row by one vector, on one thread
         step.tiling.rows = step.tiling.vectors = 1;

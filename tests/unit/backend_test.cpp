@@ -7,6 +7,7 @@
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/JSON.h"
 #include <cmath>
 #include <cstring>
 #include <doctest/doctest.h>
@@ -414,7 +415,7 @@ struct Case {
   double low = -2, high = 2; // of random floats
   int64_t indexHigh = 12;    // of random integers, from -2 for signed ones
   double tolerance = 0;      // relative; 0: by type
-  std::string cpu;
+  std::string cpu = {};
   bool externalProducts = true;
 };
 
@@ -535,15 +536,17 @@ TEST_CASE("elementwise operations, with tails") {
     double low, high, tolerance;
   };
   // Tolerances are relative to the largest result: rounding of the argument is not the op's fault.
-  const Function unary[] = {{"neg", -2, 2, 0},    {"exp", -80, 5, 3e-7},  {"expm1", -3, 3, 3e-7},     {"log", 0, 9, 3e-7},
-                            {"log1p", -0.9, 9, 3e-7}, {"sqrt", 0, 9, 0},  {"sin", -20, 20, 3e-7},     {"cos", -20, 20, 3e-7},
-                            {"tanh", -9, 9, 3e-7}, {"logistic", -30, 30, 3e-7}, {"erf", -3, 3, 3e-7}, {"asinh", -9, 9, 3e-7},
-                            {"abs", -2, 2, 0},    {"sign", -2, 2, 0},     {"floor", -9, 9, 0}};
+  const Function unary[] = {{"neg", -2, 2, 0},           {"exp", -80, 5, 3e-7},    {"expm1", -3, 3, 3e-7},
+                            {"log", 0, 9, 3e-7},         {"log1p", -0.9, 9, 3e-7}, {"sqrt", 0, 9, 0},
+                            {"sin", -20, 20, 3e-7},      {"cos", -20, 20, 3e-7},   {"tanh", -9, 9, 3e-7},
+                            {"logistic", -30, 30, 3e-7}, {"erf", -3, 3, 3e-7},     {"asinh", -9, 9, 3e-7},
+                            {"abs", -2, 2, 0},           {"sign", -2, 2, 0},       {"floor", -9, 9, 0}};
   for (const char *type : {"f32", "f64"})
     for (const Function &f : unary)
       for (int size : {1, 7, 100}) {
         Case options{f.low, f.high, 12, std::string(type) == "f32" ? f.tolerance : 0};
-        check(fill("func.func private @f(%x: tensor<$nx$t>) -> tensor<$nx$t> {\n %0 = hw.$f %x : tensor<$nx$t>\n return %0 : tensor<$nx$t>\n}",
+        check(fill("func.func private @f(%x: tensor<$nx$t>) -> tensor<$nx$t> {\n %0 = hw.$f %x : tensor<$nx$t>\n "
+                   "return %0 : tensor<$nx$t>\n}",
                    {{"n", std::to_string(size)}, {"t", type}, {"f", f.name}}),
               options);
       }
@@ -552,8 +555,10 @@ TEST_CASE("elementwise operations, with tails") {
       bool isFloat = type[0] == 'f';
       if (!isFloat && (std::string(f) == "pow" || std::string(f) == "sub"))
         continue;
-      Case options{std::string(f) == "pow" ? 0.1 : -2, 2, 9, std::string(f) == "pow" && std::string(type) == "f32" ? 1e-6 : 0};
-      check(fill("func.func private @f(%x: tensor<5x7x$t>, %y: tensor<5x7x$t>) -> tensor<5x7x$t> {\n %0 = hw.$f %x, %y : tensor<5x7x$t>\n return %0 : tensor<5x7x$t>\n}",
+      Case options{std::string(f) == "pow" ? 0.1 : -2, 2, 9,
+                   std::string(f) == "pow" && std::string(type) == "f32" ? 1e-6 : 0};
+      check(fill("func.func private @f(%x: tensor<5x7x$t>, %y: tensor<5x7x$t>) -> tensor<5x7x$t> {\n %0 = hw.$f %x, %y "
+                 ": tensor<5x7x$t>\n return %0 : tensor<5x7x$t>\n}",
                  {{"t", type}, {"f", f}}),
             options);
     }
@@ -562,26 +567,30 @@ TEST_CASE("elementwise operations, with tails") {
 TEST_CASE("comparison, logic, select, cast") {
   for (const char *type : {"f32", "f64", "i32", "ui8"})
     for (const char *p : {"eq", "ne", "lt", "le", "gt", "ge"})
-      check(fill(R"(func.func private @f(%x: tensor<33x$t>, %y: tensor<33x$t>, %m: tensor<33xi1>) -> (tensor<33xi1>, tensor<33x$t>, tensor<33xi1>) {
+      check(fill(
+          R"(func.func private @f(%x: tensor<33x$t>, %y: tensor<33x$t>, %m: tensor<33xi1>) -> (tensor<33xi1>, tensor<33x$t>, tensor<33xi1>) {
         %0 = hw.compare "$p" %x, %y : tensor<33x$t> -> tensor<33xi1>
         %1 = hw.select %0, %x, %y : tensor<33xi1>, tensor<33x$t>
         %2 = hw.and %0, %m : tensor<33xi1>
         %3 = hw.not %2 : tensor<33xi1>
         %4 = hw.or %3, %0 : tensor<33xi1>
         return %0, %1, %4 : tensor<33xi1>, tensor<33x$t>, tensor<33xi1>
-      })", {{"t", type}, {"p", p}}));
+      })",
+          {{"t", type}, {"p", p}}));
   const char *types[] = {"f32", "f64", "i1", "i8", "ui8", "i32", "ui32", "ui64"};
   for (const char *from : types)
     for (const char *to : types)
       if (from[0] == 'f' || to[0] == 'f' || std::string(from) == "i1")
-        check(fill("func.func private @f(%x: tensor<19x$a>) -> tensor<19x$b> {\n %0 = hw.cast %x : tensor<19x$a> -> tensor<19x$b>\n return %0 : tensor<19x$b>\n}",
+        check(fill("func.func private @f(%x: tensor<19x$a>) -> tensor<19x$b> {\n %0 = hw.cast %x : tensor<19x$a> -> "
+                   "tensor<19x$b>\n return %0 : tensor<19x$b>\n}",
                    {{"a", from}, {"b", to}}),
               Case{-300, 300, 100});
 }
 
 TEST_CASE("views: broadcast, transpose, slice, reverse, reshape, pad, concat, iota") {
   for (const char *type : {"f32", "f64", "ui8"}) {
-    check(fill(R"(func.func private @f(%x: tensor<7x33x$t>, %r: tensor<7x$t>, %c: tensor<33x$t>, %s: tensor<$t>) -> (tensor<7x33x$t>, tensor<33x7x$t>) {
+    check(fill(
+        R"(func.func private @f(%x: tensor<7x33x$t>, %r: tensor<7x$t>, %c: tensor<33x$t>, %s: tensor<$t>) -> (tensor<7x33x$t>, tensor<33x7x$t>) {
       %0 = hw.broadcast %r dims [0] : tensor<7x$t> -> tensor<7x33x$t>
       %1 = hw.broadcast %c dims [1] : tensor<33x$t> -> tensor<7x33x$t>
       %2 = hw.broadcast %s dims [] : tensor<$t> -> tensor<7x33x$t>
@@ -591,8 +600,10 @@ TEST_CASE("views: broadcast, transpose, slice, reverse, reshape, pad, concat, io
       %6 = hw.transpose %5 permutation [1, 0] : tensor<7x33x$t> -> tensor<33x7x$t>
       %7 = hw.max %6, %6 : tensor<33x7x$t>
       return %5, %7 : tensor<7x33x$t>, tensor<33x7x$t>
-    })", {{"t", type}}));
-    check(fill(R"(func.func private @f(%x: tensor<9x20x3x$t>) -> (tensor<4x7x2x$t>, tensor<9x20x3x$t>, tensor<3x180x$t>, tensor<20x9x3x1x$t>) {
+    })",
+        {{"t", type}}));
+    check(fill(
+        R"(func.func private @f(%x: tensor<9x20x3x$t>) -> (tensor<4x7x2x$t>, tensor<9x20x3x$t>, tensor<3x180x$t>, tensor<20x9x3x1x$t>) {
       %0 = hw.slice %x [1, 0, 1] [9, 20, 3] [2, 3, 1] : tensor<9x20x3x$t> -> tensor<4x7x2x$t>
       %1 = hw.reverse %x dims [0, 2] : tensor<9x20x3x$t>
       %2 = hw.max %x, %1 : tensor<9x20x3x$t>
@@ -601,8 +612,10 @@ TEST_CASE("views: broadcast, transpose, slice, reverse, reshape, pad, concat, io
       %5 = hw.transpose %x permutation [1, 0, 2] : tensor<9x20x3x$t> -> tensor<20x9x3x$t>
       %6 = hw.reshape %5 : tensor<20x9x3x$t> -> tensor<20x9x3x1x$t>
       return %0, %1, %4, %6 : tensor<4x7x2x$t>, tensor<9x20x3x$t>, tensor<3x180x$t>, tensor<20x9x3x1x$t>
-    })", {{"t", type}}));
-    check(fill(R"(func.func private @f(%x: tensor<5x4x$t>, %y: tensor<2x4x$t>) -> (tensor<13x6x$t>, tensor<7x4x$t>, tensor<7x4x$t>, tensor<28x$t>) {
+    })",
+        {{"t", type}}));
+    check(fill(
+        R"(func.func private @f(%x: tensor<5x4x$t>, %y: tensor<2x4x$t>) -> (tensor<13x6x$t>, tensor<7x4x$t>, tensor<7x4x$t>, tensor<28x$t>) {
       %0 = hw.max %x, %x : tensor<5x4x$t>
       %1 = hw.pad %0 [1, 2] [3, 0] [1, 0] : tensor<5x4x$t> -> tensor<13x6x$t>
       %2 = hw.concat %x, %y dim 0 : (tensor<5x4x$t>, tensor<2x4x$t>) -> tensor<7x4x$t>
@@ -612,7 +625,8 @@ TEST_CASE("views: broadcast, transpose, slice, reverse, reshape, pad, concat, io
       %6 = hw.reshape %y : tensor<2x4x$t> -> tensor<8x$t>
       %7 = hw.concat %5, %6 dim 0 : (tensor<20x$t>, tensor<8x$t>) -> tensor<28x$t>
       return %1, %2, %4, %7 : tensor<13x6x$t>, tensor<7x4x$t>, tensor<7x4x$t>, tensor<28x$t>
-    })", {{"t", type}}));
+    })",
+        {{"t", type}}));
   }
 }
 
@@ -621,7 +635,9 @@ TEST_CASE("sums and maxima over every set of dimensions") {
     for (int rows : {1, 7, 100, 1500})
       for (int columns : {1, 15, 17, 60, 130}) {
         std::string n = std::to_string(rows), m = std::to_string(columns);
-        check(fill(R"(func.func private @f(%x: tensor<$nx$mx$t>, %w: tensor<$mx$t>) -> (tensor<$mx$t>, tensor<$nx$t>, tensor<$t>, tensor<$mx$t>, tensor<$nx$mx$t>) {
+        check(
+            fill(
+                R"(func.func private @f(%x: tensor<$nx$mx$t>, %w: tensor<$mx$t>) -> (tensor<$mx$t>, tensor<$nx$t>, tensor<$t>, tensor<$mx$t>, tensor<$nx$mx$t>) {
           %0 = hw.broadcast %w dims [1] : tensor<$mx$t> -> tensor<$nx$mx$t>
           %1 = hw.mul %x, %0 : tensor<$nx$mx$t>
           %2 = hw.reduce_sum %1 dims [0] : tensor<$nx$mx$t> -> tensor<$mx$t>
@@ -629,8 +645,9 @@ TEST_CASE("sums and maxima over every set of dimensions") {
           %4 = hw.reduce_sum %1 dims [0, 1] : tensor<$nx$mx$t> -> tensor<$t>
           %5 = hw.reduce_sum %x dims [0] : tensor<$nx$mx$t> -> tensor<$mx$t>
           return %2, %3, %4, %5, %1 : tensor<$mx$t>, tensor<$nx$t>, tensor<$t>, tensor<$mx$t>, tensor<$nx$mx$t>
-        })", {{"n", n}, {"m", m}, {"t", type}}),
-              Case{0.5, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
+        })",
+                {{"n", n}, {"m", m}, {"t", type}}),
+            Case{0.5, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
         for (const char *dim : {"0", "1"})
           check(fill("func.func private @f(%x: tensor<$nx$mx$t>) -> (tensor<$kx$t>, tensor<$kxi32>) {\n"
                      " %0, %1 = hw.reduce_max %x dim $d : tensor<$nx$mx$t> -> tensor<$kx$t>, tensor<$kxi32>\n"
@@ -642,14 +659,16 @@ TEST_CASE("sums and maxima over every set of dimensions") {
     for (const char *dim : {"0", "1", "2"})
       if (!StringRef(dims).contains(dim))
         kept += dim[0] == '0' ? "9x" : dim[0] == '1' ? "33x" : "6x";
-    check(fill("func.func private @f(%x: tensor<9x33x6xf64>) -> tensor<$kf64> {\n %0 = hw.reduce_sum %x dims $d : tensor<9x33x6xf64> -> tensor<$kf64>\n"
+    check(fill("func.func private @f(%x: tensor<9x33x6xf64>) -> tensor<$kf64> {\n %0 = hw.reduce_sum %x dims $d : "
+               "tensor<9x33x6xf64> -> tensor<$kf64>\n"
                " return %0 : tensor<$kf64>\n}",
                {{"k", kept}, {"d", dims}}));
   }
 }
 
 TEST_CASE("an outer product, bias, relu and the sum behind it need no memory") {
-  check(R"(func.func private @f(%x: tensor<2000x1xf32>, %w: tensor<188xf32>, %b: tensor<188xf32>, %v: tensor<188xf32>) -> (tensor<2000xf32>, tensor<188xf32>, tensor<188xf32>, tensor<188xf32>) {
+  check(
+      R"(func.func private @f(%x: tensor<2000x1xf32>, %w: tensor<188xf32>, %b: tensor<188xf32>, %v: tensor<188xf32>) -> (tensor<2000xf32>, tensor<188xf32>, tensor<188xf32>, tensor<188xf32>) {
     %zero = hw.constant dense<0.0> : tensor<2000x188xf32>
     %x1 = hw.reshape %x : tensor<2000x1xf32> -> tensor<2000xf32>
     %0 = hw.broadcast %x1 dims [0] : tensor<2000xf32> -> tensor<2000x188xf32>
@@ -671,7 +690,8 @@ TEST_CASE("an outer product, bias, relu and the sum behind it need no memory") {
     %16 = hw.mul %14, %0 : tensor<2000x188xf32>
     %17 = hw.reduce_sum %16 dims [0] : tensor<2000x188xf32> -> tensor<188xf32>
     return %8, %11, %15, %17 : tensor<2000xf32>, tensor<188xf32>, tensor<188xf32>, tensor<188xf32>
-  })", Case{-2, 2, 12, 1e-5});
+  })",
+      Case{-2, 2, 12, 1e-5});
 }
 
 TEST_CASE("products: every orientation, batches, thin and odd sizes, epilogues") {
@@ -679,11 +699,14 @@ TEST_CASE("products: every orientation, batches, thin and odd sizes, epilogues")
     int m, n, k;
   };
   for (const char *type : {"f32", "f64"})
-    for (Shape s : {Shape{33, 60, 17}, {1, 7, 5}, {100, 1, 15}, {16, 130, 1}, {200, 60, 60}, {5, 33, 300}, {64, 10, 64}})
+    for (Shape s :
+         {Shape{33, 60, 17}, {1, 7, 5}, {100, 1, 15}, {16, 130, 1}, {200, 60, 60}, {5, 33, 300}, {64, 10, 64}})
       for (const char *orientation : {"1 0", "1 1", "0 0", "0 1"}) {
         bool aTurned = orientation[0] == '0', bTurned = orientation[2] == '1';
         std::string m = std::to_string(s.m), n = std::to_string(s.n), k = std::to_string(s.k);
-        check(fill(R"(func.func private @f(%a: tensor<$Ax$t>, %b: tensor<$Bx$t>, %v: tensor<$nx$t>, %g: tensor<$mx$nx$t>) -> (tensor<$mx$nx$t>, tensor<$mx$nx$t>) {
+        check(
+            fill(
+                R"(func.func private @f(%a: tensor<$Ax$t>, %b: tensor<$Bx$t>, %v: tensor<$nx$t>, %g: tensor<$mx$nx$t>) -> (tensor<$mx$nx$t>, tensor<$mx$nx$t>) {
           %zero = hw.constant dense<0.0> : tensor<$mx$nx$t>
           %0 = hw.dot_general %a, %b batch [] x [] contract [$l] x [$r] : (tensor<$Ax$t>, tensor<$Bx$t>) -> tensor<$mx$nx$t>
           %1 = hw.broadcast %v dims [1] : tensor<$nx$t> -> tensor<$mx$nx$t>
@@ -692,37 +715,54 @@ TEST_CASE("products: every orientation, batches, thin and odd sizes, epilogues")
           %4 = hw.compare "gt" %2, %zero : tensor<$mx$nx$t> -> tensor<$mx$nxi1>
           %5 = hw.select %4, %g, %zero : tensor<$mx$nxi1>, tensor<$mx$nx$t>
           return %3, %5 : tensor<$mx$nx$t>, tensor<$mx$nx$t>
-        })", {{"A", aTurned ? k + "x" + m : m + "x" + k}, {"B", bTurned ? n + "x" + k : k + "x" + n}, {"t", type}, {"m", m}, {"n", n}, {"k", k},
-              {"l", std::string(1, orientation[0])}, {"r", std::string(1, orientation[2])}}),
-              Case{-2, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
+        })",
+                {{"A", aTurned ? k + "x" + m : m + "x" + k},
+                 {"B", bTurned ? n + "x" + k : k + "x" + n},
+                 {"t", type},
+                 {"m", m},
+                 {"n", n},
+                 {"k", k},
+                 {"l", std::string(1, orientation[0])},
+                 {"r", std::string(1, orientation[2])}}),
+            Case{-2, 2, 12, std::string(type) == "f32" ? 1e-5 : 0});
       }
   for (const char *type : {"f32", "f64"}) {
     check(fill(R"(func.func private @f(%a: tensor<3x9x17x$t>, %b: tensor<17x3x20x$t>) -> tensor<3x9x20x$t> {
       %0 = hw.dot_general %a, %b batch [0] x [1] contract [2] x [0] : (tensor<3x9x17x$t>, tensor<17x3x20x$t>) -> tensor<3x9x20x$t>
       return %0 : tensor<3x9x20x$t>
-    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
+    })",
+               {{"t", type}}),
+          Case{-2, 2, 12, 1e-5});
     check(fill(R"(func.func private @f(%a: tensor<2x9x3x7x$t>, %b: tensor<7x4x9x5x2x$t>) -> tensor<2x3x4x5x$t> {
       %0 = hw.dot_general %a, %b batch [0] x [4] contract [1, 3] x [2, 0] : (tensor<2x9x3x7x$t>, tensor<7x4x9x5x2x$t>) -> tensor<2x3x4x5x$t>
       return %0 : tensor<2x3x4x5x$t>
-    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
-    check(fill(R"(func.func private @f(%a: tensor<17x$t>, %b: tensor<17x$t>, %c: tensor<5x$t>, %d: tensor<9x17x$t>) -> (tensor<$t>, tensor<5x17x$t>, tensor<9x$t>) {
+    })",
+               {{"t", type}}),
+          Case{-2, 2, 12, 1e-5});
+    check(
+        fill(
+            R"(func.func private @f(%a: tensor<17x$t>, %b: tensor<17x$t>, %c: tensor<5x$t>, %d: tensor<9x17x$t>) -> (tensor<$t>, tensor<5x17x$t>, tensor<9x$t>) {
       %0 = hw.dot_general %a, %b batch [] x [] contract [0] x [0] : (tensor<17x$t>, tensor<17x$t>) -> tensor<$t>
       %1 = hw.dot_general %c, %a batch [] x [] contract [] x [] : (tensor<5x$t>, tensor<17x$t>) -> tensor<5x17x$t>
       %2 = hw.dot_general %d, %a batch [] x [] contract [1] x [0] : (tensor<9x17x$t>, tensor<17x$t>) -> tensor<9x$t>
       return %0, %1, %2 : tensor<$t>, tensor<5x17x$t>, tensor<9x$t>
-    })", {{"t", type}}), Case{-2, 2, 12, 1e-5});
+    })",
+            {{"t", type}}),
+        Case{-2, 2, 12, 1e-5});
   }
 }
 
 TEST_CASE("products by oneDNN, with bias and activation") {
-  check(R"(func.func private @f(%x: tensor<300x784xf32>, %w: tensor<784x500xf32>, %b: tensor<500xf32>) -> (tensor<300x500xf32>, tensor<784x500xf32>) {
+  check(
+      R"(func.func private @f(%x: tensor<300x784xf32>, %w: tensor<784x500xf32>, %b: tensor<500xf32>) -> (tensor<300x500xf32>, tensor<784x500xf32>) {
     %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<300x784xf32>, tensor<784x500xf32>) -> tensor<300x500xf32>
     %1 = hw.broadcast %b dims [1] : tensor<500xf32> -> tensor<300x500xf32>
     %2 = hw.add %0, %1 : tensor<300x500xf32>
     %3 = hw.logistic %2 : tensor<300x500xf32>
     %4 = hw.dot_general %x, %3 batch [] x [] contract [0] x [0] : (tensor<300x784xf32>, tensor<300x500xf32>) -> tensor<784x500xf32>
     return %3, %4 : tensor<300x500xf32>, tensor<784x500xf32>
-  })", Case{-1, 1, 12, 1e-5});
+  })",
+      Case{-1, 1, 12, 1e-5});
 }
 
 TEST_CASE("gather, scatter_add, random_bits") {
@@ -732,29 +772,35 @@ TEST_CASE("gather, scatter_add, random_bits") {
         %0 = hw.exp %x : tensor<10x$r$t>
         %1 = hw.gather %0 at %i : (tensor<10x$r$t>, tensor<37xi32>) -> tensor<37x$r$t>
         return %1 : tensor<37x$r$t>
-      })", {{"t", type}, {"r", rest}}));
+      })",
+                 {{"t", type}, {"r", rest}}));
       check(fill(R"(func.func private @f(%u: tensor<4x9x$r$t>, %i: tensor<4x9xi32>) -> tensor<10x$r$t> {
         %0 = hw.add %u, %u : tensor<4x9x$r$t>
         %1 = hw.scatter_add %0 at %i : (tensor<4x9x$r$t>, tensor<4x9xi32>) -> tensor<10x$r$t>
         return %1 : tensor<10x$r$t>
-      })", {{"t", type}, {"r", rest}}));
+      })",
+                 {{"t", type}, {"r", rest}}));
     }
-  check(R"(func.func private @f(%x: tensor<100x28x28xui8>, %i: tensor<37xi32>, %w: tensor<784x20xf32>) -> tensor<37x20xf32> {
+  check(
+      R"(func.func private @f(%x: tensor<100x28x28xui8>, %i: tensor<37xi32>, %w: tensor<784x20xf32>) -> tensor<37x20xf32> {
     %0 = hw.gather %x at %i : (tensor<100x28x28xui8>, tensor<37xi32>) -> tensor<37x28x28xui8>
     %1 = hw.cast %0 : tensor<37x28x28xui8> -> tensor<37x28x28xf32>
     %2 = hw.reshape %1 : tensor<37x28x28xf32> -> tensor<37x784xf32>
     %3 = hw.dot_general %2, %w batch [] x [] contract [1] x [0] : (tensor<37x784xf32>, tensor<784x20xf32>) -> tensor<37x20xf32>
     return %3 : tensor<37x20xf32>
-  })", Case{-1, 1, 120, 1e-5});
+  })",
+      Case{-1, 1, 120, 1e-5});
   for (const char *type : {"ui32", "ui64"})
     check(fill(R"(func.func private @f(%k: tensor<ui32>, %s: tensor<ui32>) -> tensor<7x15x$t> {
       %0 = hw.random_bits %k, %s site 77 : (tensor<ui32>, tensor<ui32>) -> tensor<7x15x$t>
       return %0 : tensor<7x15x$t>
-    })", {{"t", type}}));
+    })",
+               {{"t", type}}));
 }
 
 TEST_CASE("dense constants, results that are arguments, constants or each other") {
-  check(R"(func.func private @f(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<2x3xf32>) {
+  check(
+      R"(func.func private @f(%x: tensor<3xf32>) -> (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<3xf32>, tensor<2x3xf32>) {
     %0 = hw.constant dense<[1.0, -2.5, 3.0]> : tensor<3xf32>
     %1 = hw.constant dense<7.0> : tensor<3xf32>
     %2 = hw.mul %x, %0 : tensor<3xf32>
@@ -765,16 +811,20 @@ TEST_CASE("dense constants, results that are arguments, constants or each other"
 
 TEST_CASE("donated arguments are overwritten, and read before") {
   // In place, with another reader that must come first; swapped arguments; a transposed reader.
-  check(R"(func.func private @f(%w: tensor<60x60xf32> {hw.donate = 0 : i64}, %m: tensor<60x60xf32> {hw.donate = 1 : i64}, %x: tensor<33x60xf32>) -> (tensor<60x60xf32>, tensor<60x60xf32>, tensor<33x60xf32>) {
+  check(
+      R"(func.func private @f(%w: tensor<60x60xf32> {hw.donate = 0 : i64}, %m: tensor<60x60xf32> {hw.donate = 1 : i64}, %x: tensor<33x60xf32>) -> (tensor<60x60xf32>, tensor<60x60xf32>, tensor<33x60xf32>) {
     %0 = hw.add %w, %m : tensor<60x60xf32>
     %1 = hw.mul %w, %m : tensor<60x60xf32>
     %2 = hw.dot_general %x, %w batch [] x [] contract [1] x [1] : (tensor<33x60xf32>, tensor<60x60xf32>) -> tensor<33x60xf32>
     return %0, %1, %2 : tensor<60x60xf32>, tensor<60x60xf32>, tensor<33x60xf32>
-  })", Case{-2, 2, 12, 1e-5});
-  check(R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
+  })",
+      Case{-2, 2, 12, 1e-5});
+  check(
+      R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
     return %b, %a : tensor<50xf32>, tensor<50xf32>
   })");
-  check(R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
+  check(
+      R"(func.func private @f(%a: tensor<50xf32> {hw.donate = 0 : i64}, %b: tensor<50xf32> {hw.donate = 1 : i64}) -> (tensor<50xf32>, tensor<50xf32>) {
     %0 = hw.reverse %a dims [0] : tensor<50xf32>
     %1 = hw.add %0, %b : tensor<50xf32>
     %2 = hw.add %a, %b : tensor<50xf32>
@@ -808,7 +858,9 @@ TEST_CASE("other machines' vectors") {
       if (std::string(cpu) == "x86-64-v4" && !__builtin_cpu_supports("avx512f"))
         continue;
       Case options{-2, 2, 12, 1e-5, cpu};
-      check(fill(R"(func.func private @f(%x: tensor<33x17x$t>, %w: tensor<17x20x$t>, %g: tensor<33x20xui8>) -> (tensor<33x20x$t>, tensor<20x$t>, tensor<33x20x$t>) {
+      check(
+          fill(
+              R"(func.func private @f(%x: tensor<33x17x$t>, %w: tensor<17x20x$t>, %g: tensor<33x20xui8>) -> (tensor<33x20x$t>, tensor<20x$t>, tensor<33x20x$t>) {
         %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<33x17x$t>, tensor<17x20x$t>) -> tensor<33x20x$t>
         %1 = hw.exp %0 : tensor<33x20x$t>
         %2 = hw.floor %0 : tensor<33x20x$t>
@@ -817,6 +869,136 @@ TEST_CASE("other machines' vectors") {
         %5 = hw.mul %3, %4 : tensor<33x20x$t>
         %6 = hw.reduce_sum %5 dims [0] : tensor<33x20x$t> -> tensor<20x$t>
         return %1, %6, %5 : tensor<33x20x$t>, tensor<20x$t>, tensor<33x20x$t>
-      })", {{"t", type}}), options);
+      })",
+              {{"t", type}}),
+          options);
     }
+}
+
+namespace {
+
+/// A training of two weights with a step, an every block and a loop around it, as study-outline leaves it.
+const char *const trainingText = R"(
+  func.func private @step(%w: tensor<40xf32> {hw.donate = 1 : i64}, %m: tensor<40xf32>, %x: tensor<40xf32>) -> (tensor<f32>, tensor<40xf32>, tensor<40xf32>) attributes {hw.entry = "fit.step"} {
+    %0 = hw.log %w : tensor<40xf32> loc("model.hw":7:3)
+    %1 = hw.mul %0, %x : tensor<40xf32> loc("model.hw":8:3)
+    %2 = hw.reduce_sum %1 dims [0] : tensor<40xf32> -> tensor<f32> loc("model.hw":9:3)
+    %3 = hw.add %w, %m : tensor<40xf32> loc("model.hw":10:3)
+    %4 = hw.add %m, %1 : tensor<40xf32> loc("model.hw":11:3)
+    return %2, %3, %4 : tensor<f32>, tensor<40xf32>, tensor<40xf32>
+  }
+  func.func private @make() -> (tensor<f64>, tensor<f64>, tensor<40xf32>, tensor<40xf32>) attributes {hw.entry = "study0"} {
+    %0 = hw.constant dense<3.0> : tensor<f64>
+    %1 = hw.constant dense<2.0> : tensor<40xf32>
+    return %0, %0, %1, %1 : tensor<f64>, tensor<f64>, tensor<40xf32>, tensor<40xf32>
+  }
+  func.func @study() {
+    %rate = study.setting "rate" = 1.000000e-03 : tensor<f64>
+    %x = study.dataset "npy" "x.npy" "" classes 0 : tensor<40xf32>
+    %count, %seed, %w, %m = func.call @make() : () -> (tensor<f64>, tensor<f64>, tensor<40xf32>, tensor<40xf32>)
+    %end:2 = "study.train"(%count, %w, %m, %seed) <{operandSegmentSizes = array<i32: 1, 2, 1>, rows = 40 : i64, batch = 0 : i64, ordered = false, unit = "epochs",
+        label = "fit", carried_names = ["w", "m"], carried_roles = ["weight", "optimiser"], every_period = array<i64: 1>, every_unit = ["epochs"]}> ({
+    ^bb0(%epoch: tensor<f64>, %step: tensor<f64>, %cw: tensor<40xf32>, %cm: tensor<40xf32>):
+      %loss, %nw, %nm = func.call @step(%cw, %cm, %x) : (tensor<40xf32>, tensor<40xf32>, tensor<40xf32>) -> (tensor<f32>, tensor<40xf32>, tensor<40xf32>)
+      study.yield %nw, %nm, %loss : tensor<40xf32>, tensor<40xf32>, tensor<f32>
+    }, {}, {
+    ^bb0(%epoch: tensor<f64>, %step: tensor<f64>, %cw: tensor<40xf32>, %cm: tensor<40xf32>):
+      study.record "curve"(%epoch, %cw) ["epoch", "w"] {run = 1.0} order ["run", "epoch", "w"] rows 40 hidden false : tensor<f64>, tensor<40xf32>
+      study.yield %cm, %cw : tensor<40xf32>, tensor<40xf32>
+    }) : (tensor<f64>, tensor<40xf32>, tensor<40xf32>, tensor<f64>) -> (tensor<40xf32>, tensor<40xf32>)
+    "study.save"(%end#0) <{name = "w", format = "npy", names = ["w"], loop_names = [], table = "", column = ""}> : (tensor<40xf32>) -> ()
+    return
+  })";
+
+} // namespace
+
+TEST_CASE("the plan: slots, carried values, copies, lifetimes") {
+  Context holder;
+  auto module = parseSourceString<ModuleOp>(trainingText, &holder.context);
+  REQUIRE(module);
+  backend::CompileOptions options;
+  options.name = "a1";
+  auto compiled = backend::compileModule(*module, options);
+  REQUIRE(compiled);
+  auto parsed = llvm::json::parse(compiled->plan);
+  REQUIRE(bool(parsed));
+  const llvm::json::Object &plan = *parsed->getAsObject();
+  CHECK(plan.getString("name") == "a1");
+  const llvm::json::Array &slots = *plan.getArray("slots"), &body = *plan.getArray("body");
+  auto node = [&](size_t i) -> const llvm::json::Object & { return *body[i].getAsObject(); };
+  REQUIRE(body.size() == 4);
+  CHECK(node(0).getString("op") == "dataset");
+  CHECK(node(1).getString("op") == "call");
+  const llvm::json::Object &train = node(2);
+  REQUIRE(train.getString("op") == "train");
+  const llvm::json::Array &made = *node(1).getArray("results"), &carried = *train.getArray("carried");
+  int64_t w = *carried[0].getAsObject()->getInteger("slot"), m = *carried[1].getAsObject()->getInteger("slot");
+  // What a call computes for the loop alone is computed in place.
+  CHECK(made[2].getAsInteger() == w);
+  CHECK(made[3].getAsInteger() == m);
+  // The step writes w in place, as it may; m is copied back.
+  const llvm::json::Array &step = *train.getArray("body");
+  REQUIRE(step.size() == 2);
+  const llvm::json::Array &results = *step[0].getAsObject()->getArray("results");
+  CHECK(results[1].getAsInteger() == w);
+  CHECK(results[2].getAsInteger() != m);
+  CHECK(step[1].getAsObject()->getInteger("to") == m);
+  // Exchanging two carried values takes a third place.
+  const llvm::json::Array &every = *(*train.getArray("every"))[0].getAsObject()->getArray("body");
+  REQUIRE(every.size() == 4);
+  CHECK(every[1].getAsObject()->getInteger("from") == w);
+  CHECK(every[1].getAsObject()->getInteger("to") != m);
+  CHECK(every[2].getAsObject()->getInteger("from") == m);
+  CHECK(every[2].getAsObject()->getInteger("to") == w);
+  CHECK(every[3].getAsObject()->getInteger("from") == every[1].getAsObject()->getInteger("to"));
+  // The data, the weights, the loss and the clocks are all needed during the loop: none may overlap.
+  std::vector<std::pair<int64_t, int64_t>> places;
+  auto add = [&](int64_t slot) {
+    const llvm::json::Object &s = *slots[size_t(slot)].getAsObject();
+    int64_t bytes = s.getString("type") == "f64" ? 8 : 4;
+    for (const llvm::json::Value &size : *s.getArray("shape"))
+      bytes *= *size.getAsInteger();
+    places.push_back({*s.getInteger("offset"), bytes});
+    CHECK(*s.getInteger("offset") % 64 == 0);
+    CHECK(*s.getInteger("offset") + bytes <= *plan.getInteger("arena"));
+  };
+  for (int64_t slot : {w, m, *node(0).getInteger("slot"), *train.getInteger("loss"), *train.getInteger("epoch"),
+                       *train.getInteger("step"), *train.getInteger("count"), *results[2].getAsInteger()})
+    add(slot);
+  for (size_t i = 0; i < places.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      CHECK((places[i].first + places[i].second <= places[j].first ||
+             places[j].first + places[j].second <= places[i].first));
+  CHECK(node(3).getString("op") == "save");
+}
+
+TEST_CASE("the diagnosis names the first operation that is not finite") {
+  Context holder;
+  auto module = parseSourceString<ModuleOp>(trainingText, &holder.context);
+  auto compiled = backend::compileModule(*module, {});
+  REQUIRE(compiled);
+  auto parsed = llvm::json::parse(compiled->plan);
+  const llvm::json::Object &diagnose =
+      *(*parsed->getAsObject()->getArray("body"))[2].getAsObject()->getObject("diagnose");
+  const llvm::json::Array &operations = *diagnose.getArray("operations");
+  std::string error;
+  auto loaded = backend::loadObject(compiled->object, symbols, error);
+  REQUIRE(loaded);
+  const hw_entry &entry = loaded->program->entries[*diagnose.getInteger("fn")];
+  CHECK(std::string(entry.name) == "fit.step.diagnose");
+  auto first = [&](float w, float m, float x) {
+    std::vector<float> ws(40, 1), ms(40, 1), xs(40, 1);
+    ws[33] = w, ms[17] = m, xs[5] = x;
+    int32_t result = 77;
+    void *arguments[] = {ws.data(), ms.data(), xs.data(), &result};
+    Bytes scratch(entry.scratch);
+    entry.function(arguments, scratch.data);
+    CHECK(!scratch.overrun());
+    return result < 0 ? std::string("none") : operations[size_t(result)].getAsObject()->getString("loc")->str();
+  };
+  CHECK(first(1, 1, 1) == "none");
+  CHECK(first(-1, 1, 1) == "model.hw:7:3");
+  CHECK(first(1, 1, INFINITY) == "model.hw:8:3");
+  CHECK(first(1, INFINITY, 1) == "model.hw:10:3");
+  CHECK(first(0, INFINITY, NAN) == "model.hw:7:3");
 }
