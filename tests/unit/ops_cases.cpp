@@ -542,6 +542,7 @@ std::vector<Row> makeRows() {
       {"hw.broadcast %x dims [1] : $x -> tensor<4x1x3xT>", {{"1xT"}}},
       {"hw.broadcast %x dims [0, 1] : $x -> tensor<3x7xT>", {{"3x7xT"}}},
       {"hw.broadcast %x dims [1] : $x -> tensor<300x257xT>", {{"257xT"}}},
+      {"hw.broadcast %x dims [1] : $x -> tensor<0x7xT>", {{"7xT"}}},
       {"hw.broadcast %x dims [1] : $x -> tensor<3x7xui8>", {{"7xui8", Integer}}, Derivative::None}}, {{0}}, true});
   row({"reduce_sum", reduceSum, {
       {"hw.reduce_sum %x dims [] : $x -> tensor<T>", {{"T"}}},
@@ -556,6 +557,8 @@ std::vector<Row> makeRows() {
       {"hw.reduce_sum %x dims [0, 1] : $x -> tensor<T>", {{"257x301xT"}}},
       {"hw.reduce_sum %x dims [0] : $x -> tensor<33xT>", {{"2001x33xT"}}},
       {"hw.reduce_sum %x dims [1] : $x -> tensor<129xT>", {{"129x700xT"}}},
+      {"hw.reduce_sum %x dims [0] : $x -> tensor<3xT>", {{"0x3xT"}}},
+      {"hw.reduce_sum %x dims [1] : $x -> tensor<0xT>", {{"0x3xT"}}},
       {"hw.reduce_sum %x dims [0] : $x -> tensor<7xi32>", {{"20x7xi32", Integer}}, Derivative::None},
       {"hw.reduce_sum %x dims [1] : $x -> tensor<20xui8>", {{"20x7xui8", Integer}}, Derivative::None},
       {"hw.reduce_sum %x dims [0] : $x -> tensor<ui64>", {{"35xui64", Integer}}, Derivative::None}}, {{0}}, true});
@@ -588,6 +591,7 @@ std::vector<Row> makeRows() {
       {"hw.slice %x [1, 0] [3, 20] [1, 7] : $x -> tensor<2x3xT>", {{"4x20xT"}}},
       {"hw.slice %x [0, 1, 2] [3, 4, 5] [2, 1, 2] : $x -> tensor<2x3x2xT>", {{"3x4x5xT"}}},
       {"hw.slice %x [3] [4] [5] : $x -> tensor<1xT>", {{"7xT"}}},
+      {"hw.slice %x [2, 0] [2, 3] [1, 1] : $x -> tensor<0x3xT>", {{"7x3xT"}}},
       {"hw.slice %x [1, 2] [5, 4] [2, 1] : $x -> tensor<2x2xi8>", {{"6x5xi8", Integer}}, Derivative::None}}, {{0}}});
   row({"pad", pad, {
       {"hw.pad %x [] [] [] : $x -> tensor<T>", {{"T"}}},
@@ -596,6 +600,7 @@ std::vector<Row> makeRows() {
       {"hw.pad %x [1, 0] [0, 2] [1, 3] : $x -> tensor<6x23xT>", {{"3x6xT"}}},
       {"hw.pad %x [0, 1, 2] [3, 0, 1] [0, 1, 0] : $x -> tensor<5x6x8xT>", {{"2x3x5xT"}}},
       {"hw.pad %x [2] [2] [4] : $x -> tensor<5xT>", {{"1xT"}}},
+      {"hw.pad %x [1] [2] [3] : $x -> tensor<3xT>", {{"0xT"}}},
       {"hw.pad %x [1] [0] [1] : $x -> tensor<6xi32>", {{"3xi32", Integer}}, Derivative::None}}, {{0}}});
   row({"concat", concat, {
       {"hw.concat %x dim 0 : ($x) -> tensor<7xT>", {{"7xT"}}},
@@ -603,6 +608,7 @@ std::vector<Row> makeRows() {
       {"hw.concat %x, %y, %z dim 1 : ($x, $y, $z) -> tensor<3x23xT>", {{"3x2xT"}, {"3x20xT"}, {"3x1xT"}}},
       {"hw.concat %x, %y dim 0 : ($x, $y) -> tensor<5x4x7xT>", {{"2x4x7xT"}, {"3x4x7xT"}}},
       {"hw.concat %x, %y dim 2 : ($x, $y) -> tensor<2x3x6xT>", {{"2x3x5xT"}, {"2x3x1xT"}}},
+      {"hw.concat %x, %y dim 0 : ($x, $y) -> tensor<2x3xT>", {{"0x3xT"}, {"2x3xT"}}},
       {"hw.concat %x, %x dim 0 : ($x, $x) -> tensor<14xT>", {{"7xT"}}},
       {"hw.concat %x, %y dim 0 : ($x, $y) -> tensor<5xui8>", {{"2xui8", Integer}, {"3xui8", Integer}}, Derivative::None}}, {{-1}}});
 
@@ -619,6 +625,8 @@ std::vector<Row> makeRows() {
       dot("17x15xT", "20x17xT", "[] x []", "[0] x [1]", "15x20xT"),
       dot("33x1xT", "1x20xT", "[] x []", "[1] x [0]", "33x20xT"),
       dot("1x33xT", "33x1xT", "[] x []", "[1] x [0]", "1x1xT"),
+      dot("3x0xT", "0x4xT", "[] x []", "[1] x [0]", "3x4xT"),
+      dot("0x3xT", "3x4xT", "[] x []", "[1] x [0]", "0x4xT"),
       dot("5x1xT", "5x9xT", "[] x []", "[0] x [0]", "1x9xT"),
       dot("3x5x7xT", "3x7x4xT", "[0] x [0]", "[2] x [1]", "3x5x4xT"),
       dot("5x3x7xT", "7x4x3xT", "[1] x [2]", "[2] x [0]", "3x5x4xT"),
