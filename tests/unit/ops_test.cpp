@@ -1351,7 +1351,7 @@ TEST_CASE("derivatives at kinks, and NaN") {
       Tensors got = program.run(nameOf(i, isF32), arguments);
       std::string what = std::string(point.text) + " at";
       for (Number x : point.x)
-        what += " " + show(x);
+        what.append(" ").append(show(x));
       Number relative = isF32 ? 3e-7L : 1e-15L;
       expect(what, got[0], {type, std::vector<Number>(5, point.value)}, relative, 0);
       for (auto [k, slope] : llvm::enumerate(point.gradient))
@@ -1384,7 +1384,7 @@ TEST_CASE("products that oneDNN does") {
   std::vector<OwningOpRef<ModuleOp>> parsed;
   std::vector<Tensors> inputs;
   for (auto [i, product] : llvm::enumerate(products)) {
-    auto type = [](const char *shape) { return "tensor<" + std::string(shape) + "xf32>"; };
+    auto type = [](const char *shape) { return replaced("tensor<?xf32>", "?", shape); };
     std::string source = "func.func @f(%x: " + type(product.x) + ", %y: " + type(product.y) +
                          ") { hw.dot_general %x, %y " + product.numbers + " : (" + type(product.x) + ", " +
                          type(product.y) + ") -> " + type(product.result) + " return }";
