@@ -1,4 +1,5 @@
 // The command hwc: check, build, run, emit, bench, gradcheck, fmt.
+#include "runtime/ShortSpin.h"
 #include "tools/Commands.h"
 
 #include <CLI/CLI.hpp>
