@@ -201,8 +201,15 @@ void Study::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
   for (const std::string &name : node.names)
     width = std::max(width, oneLine(name).size());
   auto error = [](double value) { return std::isnan(value) ? std::string("at a kink") : fmt::format("{:.1e}", value); };
-  fmt::print("{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), "parameter", width, "entries", "gradient error",
-             "hvp error");
+  // Which check it is, where loops make several: "errors (model = relu)".
+  std::string place;
+  for (const auto &[cell, value] : node.keys)
+    for (const Table::Column &column : table.columns())
+      if (column.cell == cell)
+        place += fmt::format("{}{} = {}", place.empty() ? " (" : ", ", column.name,
+                             column.type == Table::Type::text ? table.text(value) : fmt::format("{}", value));
+  fmt::print("{}{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), place.empty() ? place : place + ")", "parameter",
+             width, "entries", "gradient error", "hvp error");
   for (int64_t i = firstRow; i < table.rows(); ++i) {
     const double *row = table.row(i);
     const double kinks = row[table.find("at_kink")->cell];
