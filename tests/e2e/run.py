@@ -319,6 +319,37 @@ def executable_settings(where):
 
 
 @test
+def loop_and_unrolled(where):
+    """A run-time loop with trainings and calls inside gives what the same loop unrolled gives"""
+    source = """data wave { x = f64(uniform(-1, 1, shape = [20, 1], seed = 1)); y = sin(5*pi*x) / (5*pi*x) }
+fn tiny(x) = x |> linear(2) |> relu |> linear(1)
+for run in RUNS {
+  net = init(tiny, wave.x, seed = run)
+  for method in ["a", "b"] {
+    end = net
+    if method == "a" { train end on wave for 3 epochs { minimize mse(end(x), y) with sgd(lr = 1e-2) } }
+    loss = mse(end(x), y) on wave
+    near = [mse(at(end, end.weights * uniform(0.99, 1.01, like = end.weights, seed = s))(x), y) on wave for s in 1..50]
+    record critical: loss, sampled = mean(near > loss)
+  }
+}
+"""
+    rows = {}
+    for name, runs in (("loop", "1..3"), ("unrolled", "[1, 2, 3]")):
+        write(where, {f"{name}.hw": source.replace("RUNS", runs)})
+        good(where, "run", f"{name}.hw", "--out", name)
+        with open(f"{where}/{name}/critical.csv") as f:
+            table = [line.rstrip("\n").split(",") for line in f]
+        columns = [table[0].index(column) for column in ("run", "method", "loss", "sampled")]
+        rows[name] = sorted([row[c] for c in columns] for row in table[1:])
+    check(len(rows["loop"]) == 6, f"six rows expected: {rows['loop']}")
+    check(len({row[2] for row in rows["loop"]}) == 6, f"six losses expected: {rows['loop']}")
+    for a, b in zip(rows["loop"], rows["unrolled"]):
+        check(float(a[0]) == float(b[0]) and a[1] == b[1], f"rows differ: {a} and {b}")
+        check(all(abs(float(u) - float(v)) <= 1e-12 for u, v in zip(a[2:], b[2:])), f"values differ: {a} and {b}")
+
+
+@test
 def bundle(where):
     """`hwc build --bundle` copies what the program needs to run elsewhere"""
     write(where, {"model.hw": FIT})
