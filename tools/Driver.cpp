@@ -19,10 +19,13 @@ Driver::~Driver() = default;
 
 std::string Driver::stem() const { return std::filesystem::path(request_.path).stem().string(); }
 
+/// Prints what has been found since the last time, and says whether the stage went well.
 bool Driver::report() {
   if (!diagnostics_.empty())
     std::fputs(diagnostics_.render(isatty(2)).c_str(), stderr);
-  return !diagnostics_.hasErrors();
+  bool ok = !diagnostics_.hasErrors();
+  diagnostics_ = Diagnostics();
+  return ok;
 }
 
 /// An error of a pass, given at the place in the user's file where the op was written (a call site, if it comes from
@@ -49,8 +52,6 @@ void Driver::reportLate(mlir::Diagnostic &diagnostic) {
 }
 
 bool Driver::parse() {
-  if (stage_ >= 1)
-    return true;
   std::string error;
   source_ = Source::load(request_.path, error);
   if (!source_) {
@@ -58,13 +59,10 @@ bool Driver::parse() {
     return false;
   }
   tree_ = parseModule(*source_, diagnostics_);
-  stage_ = 1;
   return report();
 }
 
 bool Driver::elaborate() {
-  if (stage_ >= 2)
-    return true;
   if (!parse())
     return false;
   mlir::DialectRegistry registry;
@@ -73,7 +71,6 @@ bool Driver::elaborate() {
   context_ = std::make_unique<mlir::MLIRContext>(registry, mlir::MLIRContext::Threading::DISABLED);
   context_->loadAllAvailableDialects();
   elaborated_ = hw::elaborate(*tree_, diagnostics_, *context_, request_.elaborate);
-  stage_ = 2;
   if (!report() || !elaborated_)
     return false;
   recordSettings();
@@ -93,61 +90,45 @@ void Driver::recordSettings() {
   module()->setAttr("hw.settings", builder.getArrayAttr(all));
 }
 
-bool Driver::runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build) {
-  mlir::PassManager passes(context_.get());
-  build(passes);
-  mlir::ScopedDiagnosticHandler handler(context_.get(), [&](mlir::Diagnostic &diagnostic) {
-    reportLate(diagnostic);
-    return mlir::success();
-  });
-  bool ok = mlir::succeeded(passes.run(module()));
+/// Runs a late stage; MLIR's diagnostics become ours, and a failure never goes without a sentence.
+bool Driver::late(const char *failed, llvm::function_ref<bool()> stage) {
+  bool ok;
+  {
+    mlir::ScopedDiagnosticHandler handler(context_.get(), [&](mlir::Diagnostic &diagnostic) {
+      reportLate(diagnostic);
+      return mlir::success();
+    });
+    ok = stage();
+  }
   if (!ok && !diagnostics_.hasErrors())
-    diagnostics_.error({}, "the compiler could not transform this file, and did not say why: please report it");
+    diagnostics_.error({}, std::string("the compiler could not ") + failed +
+                               " this file, and did not say why: please report it");
   return report() && ok;
 }
 
-bool Driver::differentiate() {
-  if (stage_ >= 3)
-    return true;
-  if (!elaborate() || !runPasses(buildDerivativePipeline))
-    return false;
-  stage_ = 3;
-  return true;
+bool Driver::runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build) {
+  return late("transform", [&] {
+    mlir::PassManager passes(context_.get());
+    build(passes);
+    return mlir::succeeded(passes.run(module()));
+  });
 }
 
-bool Driver::outline() {
-  if (stage_ >= 4)
-    return true;
-  if (!differentiate() || !runPasses(buildOutlinePipeline))
-    return false;
-  stage_ = 4;
-  return true;
-}
+bool Driver::differentiate() { return elaborate() && runPasses(buildDerivativePipeline); }
+
+bool Driver::outline() { return differentiate() && runPasses(buildOutlinePipeline); }
 
 bool Driver::compile() {
-  if (stage_ >= 5)
-    return true;
   if (!outline())
     return false;
   backend::CompileOptions options = request_.backend;
   options.name = stem();
   options.quick = request_.elaborate.quick;
   options.precision = request_.elaborate.f64 ? "f64" : "f32";
-  mlir::ScopedDiagnosticHandler handler(context_.get(), [&](mlir::Diagnostic &diagnostic) {
-    reportLate(diagnostic);
-    return mlir::success();
+  return late("generate code for", [&] {
+    compiled_ = backend::compileModule(module(), options);
+    return compiled_.has_value();
   });
-  auto compiled = backend::compileModule(module(), options);
-  if (!compiled) {
-    if (!diagnostics_.hasErrors())
-      diagnostics_.error({},
-                         "the compiler could not generate code for this file, and did not say why: please report it");
-    report();
-    return false;
-  }
-  compiled_ = std::move(compiled);
-  stage_ = 5;
-  return report();
 }
 
 } // namespace hw

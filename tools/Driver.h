@@ -22,7 +22,8 @@ struct Request {
   backend::CompileOptions backend;
 };
 
-/// One compilation. Each stage runs those before it; it returns false after having printed what was wrong to stderr.
+/// One compilation. Each stage runs those before it, so a command calls one of them, once; it returns false after
+/// having printed what was wrong to stderr.
 class Driver {
 public:
   explicit Driver(Request request);
@@ -46,6 +47,7 @@ public:
 
 private:
   bool report();
+  bool late(const char *failed, llvm::function_ref<bool()> stage);
   bool runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build);
   void recordSettings();
   void reportLate(mlir::Diagnostic &diagnostic);
@@ -57,7 +59,6 @@ private:
   std::unique_ptr<mlir::MLIRContext> context_;
   std::optional<Elaborated> elaborated_;
   std::optional<backend::Compiled> compiled_;
-  int stage_ = 0;
 };
 
 } // namespace hw

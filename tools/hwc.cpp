@@ -19,8 +19,10 @@ namespace {
 /// read --set.
 bool readSettings(const std::vector<std::string> &words, std::map<std::string, double> &settings) {
   try {
-    for (const std::string &word : words)
-      settings.insert_or_assign(parseSetting(word).first, parseSetting(word).second);
+    for (const std::string &word : words) {
+      auto [name, value] = parseSetting(word);
+      settings[name] = value;
+    }
     return true;
   } catch (const std::exception &error) {
     fmt::print(stderr, "hwc: {}\n", error.what());
