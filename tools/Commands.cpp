@@ -101,22 +101,6 @@ std::string drawGraph(mlir::ModuleOp module) {
   return text;
 }
 
-/// Loads what was compiled into this process.
-std::unique_ptr<backend::LoadedProgram> load(Driver &driver) {
-  static const backend::JitSymbol symbols[] = {
-      {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
-      {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
-      {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
-      {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
-      {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
-  };
-  std::string error;
-  auto loaded = backend::loadObject(driver.compiled().object, symbols, error);
-  if (!loaded)
-    fail(error);
-  return loaded;
-}
-
 /// Runs a command's body; what the libraries throw becomes one sentence.
 template <class Body> int guarded(Body body) {
   try {
@@ -124,6 +108,25 @@ template <class Body> int guarded(Body body) {
   } catch (const std::exception &error) {
     return fail(error.what());
   }
+}
+
+/// Compiles, loads the object into this process, and hands the program to `body`.
+template <class Body> int withProgram(Request request, Body body) {
+  return guarded([&] {
+    static const backend::JitSymbol symbols[] = {
+        {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
+        {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
+        {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
+        {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
+        {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
+    };
+    Driver driver(std::move(request));
+    if (!driver.compile())
+      return 1;
+    std::string error;
+    auto loaded = backend::loadObject(driver.compiled().object, symbols, error);
+    return loaded ? body(*loaded->program) : fail(error);
+  });
 }
 
 } // namespace
@@ -165,24 +168,13 @@ int runBuild(const Request &request, const BuildCommand &build) {
 }
 
 int runRun(Request request, const RunFlags &flags, const std::vector<std::string> &command) {
-  return guarded([&] {
-    Driver driver(std::move(request));
-    if (!driver.compile())
-      return 1;
-    auto loaded = load(driver);
-    return loaded ? runProgram(*loaded->program, flags, RunMode::run, command) : 1;
-  });
+  return withProgram(std::move(request),
+                     [&](const hw_program &program) { return runProgram(program, flags, RunMode::run, command); });
 }
 
 int runDescribe(const Request &request) {
-  return guarded([&] {
-    Driver driver(request);
-    if (!driver.compile())
-      return 1;
-    auto loaded = load(driver);
-    if (!loaded)
-      return 1;
-    fmt::print("{}", describeProgram(*loaded->program));
+  return withProgram(request, [](const hw_program &program) {
+    fmt::print("{}", describeProgram(program));
     return 0;
   });
 }
@@ -217,33 +209,23 @@ int runEmit(const Request &request, const std::string &stage, const std::string 
 }
 
 int runBench(Request request, const RunFlags &flags, const std::vector<std::string> &rest) {
-  return guarded([&] {
-    request.elaborate.mode = ElaborateOptions::Bench;
-    Driver driver(std::move(request));
-    if (!driver.compile())
-      return 1;
-    auto loaded = load(driver);
-    if (!loaded)
-      return 1;
+  request.elaborate.mode = ElaborateOptions::Bench;
+  return withProgram(std::move(request), [&](const hw_program &program) {
     std::vector<std::string> words = {"hwc bench"};
     words.insert(words.end(), rest.begin(), rest.end());
     std::vector<char *> arguments;
     for (std::string &word : words)
       arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    return benchProgram(*loaded->program, {flags.threads, flags.data}, int(words.size()), arguments.data());
+    return benchProgram(program, {flags.threads, flags.data}, int(words.size()), arguments.data());
   });
 }
 
 int runGradcheck(Request request, const RunFlags &flags, const std::vector<std::string> &command) {
-  return guarded([&] {
-    request.elaborate.mode = ElaborateOptions::Gradcheck;
-    request.elaborate.f64 = true;
-    Driver driver(std::move(request));
-    if (!driver.compile())
-      return 1;
-    auto loaded = load(driver);
-    return loaded ? runProgram(*loaded->program, flags, RunMode::gradcheck, command) : 1;
+  request.elaborate.mode = ElaborateOptions::Gradcheck;
+  request.elaborate.f64 = true;
+  return withProgram(std::move(request), [&](const hw_program &program) {
+    return runProgram(program, flags, RunMode::gradcheck, command);
   });
 }
 
