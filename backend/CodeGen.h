@@ -10,12 +10,18 @@ namespace hw::backend {
 /// Gathers the entry functions of a program in one LLVM module.
 class ProgramEmitter {
 public:
-  ProgramEmitter(llvm::LLVMContext &context, const Target &target);
+  /// `marks`: calls of hw_mark around every step.
+  ProgramEmitter(llvm::LLVMContext &context, const Target &target, bool marks);
 
   struct Entry {
     std::string name;
-    uint64_t scratch;
+    uint64_t scratch, threadScratch;
     double flops, bytes;
+    struct Mark {
+      std::string name, location;
+      double flops, bytes;
+    };
+    std::vector<Mark> steps;
     llvm::Function *function; ///< names are for people: two entries may share one, and LLVM then renames the second
   };
   /// Emits `void name(ptr args, ptr scratch)`.
@@ -35,6 +41,7 @@ private:
   llvm::Constant *constantData(mlir::Value value);
 
   const Target &target;
+  bool marks;
   std::unique_ptr<llvm::Module> module;
   std::vector<Entry> entries;
   std::vector<hw_matmul> matmuls;

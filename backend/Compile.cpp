@@ -27,7 +27,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   }
   Compiled compiled;
   llvm::LLVMContext context;
-  ProgramEmitter emitter(context, *target);
+  ProgramEmitter emitter(context, *target, options.marks);
   FusionOptions fusion;
   fusion.externalProducts = options.externalProducts;
 

@@ -12,6 +12,7 @@ struct CompileOptions {
   std::string precision = "f32";
   bool quick = false;
   bool externalProducts = true; // let oneDNN do what it does better
+  bool marks = false;           // calls of hw_mark around every step: for `hwc bench` and traces
   bool diagnose = true;         // twins of the training steps that find the first NaN
   /// Which stages to give as text besides: for `hwc emit`.
   bool wantKernels = false, wantIR = false, wantAssembly = false;

@@ -5,8 +5,8 @@
 using namespace hw;
 using namespace hw::backend;
 
-ProgramEmitter::ProgramEmitter(llvm::LLVMContext &context, const Target &target)
-    : target(target), module(std::make_unique<llvm::Module>("hw", context)) {}
+ProgramEmitter::ProgramEmitter(llvm::LLVMContext &context, const Target &target, bool marks)
+    : target(target), marks(marks), module(std::make_unique<llvm::Module>("hw", context)) {}
 
 llvm::Constant *ProgramEmitter::constantData(mlir::Value value) {
   auto elements = llvm::cast<mlir::ElementsAttr>(value.getDefiningOp<ConstantOp>().getValue());
@@ -186,7 +186,25 @@ private:
     if (step.kernel.schedule.count == 1)
       b.CreateCall(kernel, {frame, b.getInt64(0)});
     else
-      call("hw_parallel", {kernel, frame, b.getInt64(step.kernel.schedule.count)});
+      call("hw_parallel", {bodyOf(kernel, step.kernel.schedule.count), frame});
+  }
+
+  /// void body(ptr frame, i64 thread, i64 threads): a block of neighbouring tasks for each thread.
+  llvm::Function *bodyOf(llvm::Function *kernel, int64_t count) {
+    Builder inner(module.getContext());
+    auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()}, false);
+    auto *body = llvm::Function::Create(type, llvm::Function::InternalLinkage, kernel->getName() + ".body", module);
+    setTargetAttributes(*body, program.target);
+    inner.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", body));
+    llvm::Value *thread = body->getArg(1), *threads = body->getArg(2), *tasks = inner.getInt64(count);
+    auto bound = [&](llvm::Value *number) { return inner.CreateUDiv(inner.CreateMul(tasks, number), threads); };
+    llvm::Value *low = bound(thread), *high = bound(inner.CreateAdd(thread, inner.getInt64(1)));
+    emitLoop(inner, low, high, 1, {}, [&](llvm::Value *task, Values) {
+      inner.CreateCall(kernel, {body->getArg(0), task});
+      return Values();
+    });
+    inner.CreateRetVoid();
+    return body;
   }
 
   void library(const Step &step) {
@@ -220,7 +238,7 @@ private:
 
 void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list) {
   llvm::Function *function = FunctionEmitter(*this, name, list).run();
-  entries.push_back({name.str(), uint64_t(list.scratch), list.flops, list.bytes, function});
+  entries.push_back({name.str(), uint64_t(list.scratch), 0, list.flops, list.bytes, {}, function});
 }
 
 void ProgramEmitter::finish(llvm::StringRef plan) {
@@ -235,13 +253,20 @@ void ProgramEmitter::finish(llvm::StringRef plan) {
   };
   auto number = [&](double value) { return llvm::ConstantFP::get(b.getDoubleTy(), value); };
   // The structs of runtime/Abi.h, field by field.
-  auto *entryType =
-      llvm::StructType::get(context, {pointer, pointer, b.getInt64Ty(), b.getDoubleTy(), b.getDoubleTy()});
+  auto *stepType = llvm::StructType::get(context, {pointer, pointer, b.getDoubleTy(), b.getDoubleTy()});
+  auto *entryType = llvm::StructType::get(context, {pointer, pointer, b.getInt64Ty(), b.getInt64Ty(), b.getDoubleTy(),
+                                                    b.getDoubleTy(), pointer, b.getInt64Ty()});
   llvm::SmallVector<llvm::Constant *> entryData;
-  for (const Entry &entry : entries)
-    entryData.push_back(
-        llvm::ConstantStruct::get(entryType, {text(entry.name), entry.function, b.getInt64(entry.scratch),
-                                              number(entry.flops), number(entry.bytes)}));
+  for (const Entry &entry : entries) {
+    llvm::SmallVector<llvm::Constant *> steps;
+    for (const Entry::Mark &step : entry.steps)
+      steps.push_back(llvm::ConstantStruct::get(
+          stepType, {text(step.name), text(step.location), number(step.flops), number(step.bytes)}));
+    auto *stepArray = global(llvm::ConstantArray::get(llvm::ArrayType::get(stepType, steps.size()), steps), "steps");
+    entryData.push_back(llvm::ConstantStruct::get(
+        entryType, {text(entry.name), entry.function, b.getInt64(entry.scratch), b.getInt64(entry.threadScratch),
+                    number(entry.flops), number(entry.bytes), stepArray, b.getInt64(entry.steps.size())}));
+  }
   auto *stride = llvm::ArrayType::get(b.getInt64Ty(), 3);
   auto *matmulType = llvm::StructType::get(context, {b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(),
                                                      stride, stride, stride, b.getInt32Ty(), b.getInt32Ty()});

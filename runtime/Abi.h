@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 
-#define HW_ABI 1
+#define HW_ABI 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,11 +17,21 @@ enum hw_dtype { HW_F32, HW_F64, HW_I1 /* one byte, 0 or 1 */, HW_I8, HW_UI8, HW_
 /// much as its entry says.
 typedef void (*hw_function)(void *const *args, void *scratch);
 
+/// One kernel or call of a compiled function, for people: `hwc bench` and traces.
+typedef struct {
+  const char *name;     // what it does, e.g. "product 2000x60x30, max"
+  const char *location; // of the op it is named after, e.g. "fit.hw:3:10"; may be empty
+  double flops, bytes;  // of one call of the entry: multiplications and additions; memory read and written once
+} hw_step;
+
 typedef struct {
   const char *name; // e.g. "train1.step"
   hw_function function;
-  uint64_t scratch;    // bytes
-  double flops, bytes; // of one call, for `bench`: multiplications and additions; memory read and written once
+  uint64_t scratch;        // bytes
+  uint64_t thread_scratch; // bytes that each thread of a parallel body has besides, behind the scratch
+  double flops, bytes;     // the sums of its steps
+  const hw_step *steps;    // in the order in which they run
+  uint64_t step_count;
 } hw_entry;
 
 /// One matrix product that oneDNN does: c = activation(a b + bias), per batch. Strides in elements of (batch, row,
@@ -49,10 +59,17 @@ typedef struct {
 
 //---- called by compiled code -----------------------------------------------------------------------------------------
 
-/// Runs task(frame, i) for i in 0..count-1 on the program's threads; which thread runs which i is fixed by `count` and
-/// the width.
-typedef void (*hw_task)(void *frame, int64_t index);
-void hw_parallel(hw_task task, void *frame, int64_t count);
+/// Runs body(frame, thread, threads) once on each of the program's threads; with threads = 1 where it is called inside of
+/// another body. Which part of its work falls to which thread is the body's own affair.
+typedef void (*hw_body)(void *frame, int64_t thread, int64_t threads);
+void hw_parallel(hw_body body, void *frame);
+
+/// Within a body that runs on `threads` threads: waits until all of them are here.
+void hw_barrier(int64_t threads);
+
+/// In programs that were compiled with marks: thread number `thread` begins or ends its part of a step. Entries and
+/// steps are numbered as in the descriptor. A step can be marked many times in a call (once a tile).
+void hw_mark(int64_t entry, int64_t step, int64_t thread, int32_t is_end);
 
 /// Runs matmul number `index` of the program's descriptor (f32).
 void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c);

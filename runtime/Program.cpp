@@ -1,5 +1,7 @@
 #include "runtime/Program.h"
 
+#include "runtime/Threads.h"
+
 #include "runtime/formats/Error.h"
 
 #include <algorithm>
@@ -37,7 +39,8 @@ Program::Program(const hw_program &program) : descriptor(program) {
 void Program::load() {
   uint64_t scratch = plan.scratch;
   for (uint64_t i = 0; i < descriptor.entry_count; ++i)
-    scratch = std::max(scratch, descriptor.entries[i].scratch);
+    scratch =
+        std::max(scratch, descriptor.entries[i].scratch + uint64_t(threads()) * descriptor.entries[i].thread_scratch);
   arena = Memory(plan.arena, "the program");
   scratchMemory = Memory(scratch, "the program");
   readPlanBody(descriptor, plan, arena.data());

@@ -24,17 +24,19 @@ int threads() {
 
 } // namespace hw
 
-extern "C" void hw_parallel(hw_task task, void *frame, int64_t count) {
+extern "C" void hw_parallel(hw_body body, void *frame) {
   const int n = hw::threads();
   // Inside a region there are no threads left to share (and a team of one's own would oversubscribe the cores).
-  if (count <= 1 || n == 1 || omp_in_parallel()) {
-    for (int64_t i = 0; i < count; ++i)
-      task(frame, i);
+  if (n == 1 || omp_in_parallel()) {
+    body(frame, 0, 1);
     return;
   }
-  // Always the full team, even for fewer tasks: libgomp ends the threads that a smaller team does not need and would
-  // have to start them again.
 #pragma omp parallel num_threads(n)
-  for (int64_t i = omp_get_thread_num(); i < count; i += n)
-    task(frame, i);
+  body(frame, omp_get_thread_num(), n);
+}
+
+extern "C" void hw_barrier(int64_t threads) {
+  if (threads == 1)
+    return;
+#pragma omp barrier
 }

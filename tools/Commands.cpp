@@ -115,6 +115,8 @@ template <class Body> int withProgram(Request request, Body body) {
   return guarded([&] {
     static const backend::JitSymbol symbols[] = {
         {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
+        {"hw_barrier", reinterpret_cast<void *>(&hw_barrier)},
+        {"hw_mark", reinterpret_cast<void *>(&hw_mark)},
         {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
         {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
         {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},

@@ -8,10 +8,12 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/JSON.h"
+#include <barrier>
 #include <cmath>
 #include <cstring>
 #include <doctest/doctest.h>
 #include <random>
+#include <thread>
 
 using namespace mlir;
 using namespace hw;
@@ -22,12 +24,24 @@ namespace {
 //---------------------------------------------------------------------------===//
 
 const hw_program *current = nullptr;
-int parallelCalls = 0;
 
-void parallel(hw_task task, void *frame, int64_t count) {
-  ++parallelCalls;
-  for (int64_t i = count; i-- > 0;) // backwards: tasks must not depend on each other
-    task(frame, i);
+// Three threads, more than the machine may have: bits must not depend on it, and barriers must be where they are
+// needed.
+constexpr int64_t kThreads = 3;
+std::barrier<> *barrier = nullptr;
+
+void parallel(hw_body body, void *frame) {
+  std::barrier<> own(kThreads);
+  barrier = &own;
+  std::vector<std::thread> threads;
+  for (int64_t i = kThreads; i-- > 0;)
+    threads.emplace_back([=] { body(frame, i, kThreads); });
+  for (std::thread &thread : threads)
+    thread.join();
+}
+void waitForAll(int64_t threads) {
+  if (threads > 1)
+    barrier->arrive_and_wait();
 }
 void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
   const hw_matmul &m = current->matmuls[index];
@@ -65,6 +79,7 @@ void cholesky(int32_t isF64, int64_t batch, int64_t n, const void *a, void *l) {
 void unsupported() { FAIL("called"); }
 
 const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(&parallel)},
+                                      {"hw_barrier", reinterpret_cast<void *>(&waitForAll)},
                                       {"hw_run_matmul", reinterpret_cast<void *>(&runMatmul)},
                                       {"hw_cholesky", reinterpret_cast<void *>(&cholesky)},
                                       {"hw_triangular_solve", reinterpret_cast<void *>(&unsupported)},
@@ -480,7 +495,7 @@ void check(const std::string &text, const Case &options = {}) {
     std::memset(bytes.data, 0xAB, bytes.size);
     addresses.push_back(donated[i] >= 0 ? inputs[donated[i]].data : bytes.data);
   }
-  Bytes scratch(current->entries[0].scratch);
+  Bytes scratch(current->entries[0].scratch + kThreads * current->entries[0].thread_scratch);
   current->entries[0].function(addresses.data(), scratch.data);
   CHECK(!scratch.overrun());
   for (auto [i, array] : llvm::enumerate(expected)) {
@@ -991,7 +1006,7 @@ TEST_CASE("the diagnosis names the first operation that is not finite") {
     ws[33] = w, ms[17] = m, xs[5] = x;
     int32_t result = 77;
     void *arguments[] = {ws.data(), ms.data(), xs.data(), &result};
-    Bytes scratch(entry.scratch);
+    Bytes scratch(entry.scratch + kThreads * entry.thread_scratch);
     entry.function(arguments, scratch.data);
     CHECK(!scratch.overrun());
     return result < 0 ? std::string("none") : operations[size_t(result)].getAsObject()->getString("loc")->str();

@@ -171,7 +171,7 @@ public:
     if (!target)
       return error;
     llvm::LLVMContext llvmContext;
-    backend::ProgramEmitter emitter(llvmContext, *target);
+    backend::ProgramEmitter emitter(llvmContext, *target, false);
     bool isTraced = std::getenv("HW_OPS_TRACE");
     for (ModuleOp module : {raw, derived})
       for (auto function : llvm::to_vector(module.getOps<func::FuncOp>())) {
@@ -191,6 +191,7 @@ public:
     if (!object)
       return "no code: " + error;
     const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(hw_parallel)},
+                                          {"hw_barrier", reinterpret_cast<void *>(hw_barrier)},
                                           {"hw_run_matmul", reinterpret_cast<void *>(hw_run_matmul)},
                                           {"hw_cholesky", reinterpret_cast<void *>(hw_cholesky)},
                                           {"hw_triangular_solve", reinterpret_cast<void *>(hw_triangular_solve)},
@@ -201,7 +202,7 @@ public:
     for (uint64_t i = 0; i < loaded->program->entry_count; ++i) {
       Function &function = functions[loaded->program->entries[i].name];
       function.entry = loaded->program->entries[i].function;
-      function.scratch = loaded->program->entries[i].scratch;
+      function.scratch = loaded->program->entries[i].scratch + threads() * loaded->program->entries[i].thread_scratch;
     }
     if (loaded->program->matmul_count)
       oneDnn = std::make_unique<OneDnn>(loaded->program->matmuls, loaded->program->matmul_count);

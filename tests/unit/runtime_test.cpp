@@ -85,7 +85,7 @@ struct Builder {
     return where;
   }
   Json call(hw_function function, std::vector<int> args, std::vector<int> results = {}) {
-    entries.push_back({"entry", function, 0, 10, 20});
+    entries.push_back({"entry", function, 0, 0, 10, 20, nullptr, 0});
     return {{"op", "call"}, {"fn", entries.size() - 1}, {"args", args}, {"results", results}};
   }
   const hw_program &build() {
@@ -148,18 +148,35 @@ TEST_CASE("a bounded random number is uniform") {
 
 //---- threads ---------------------------------------------------------------------------------------------------------
 
-TEST_CASE("hw_parallel runs every index once, also nested and for any width") {
+TEST_CASE("hw_parallel runs a body once a thread, nested ones alone, and hw_barrier keeps them in step") {
   for (int width : {1, 2, 3}) {
     setThreads(width);
-    std::vector<std::atomic<int>> runs(1000);
-    hw_parallel([](void *frame,
-                   int64_t i) { ++(*static_cast<std::vector<std::atomic<int>> *>(frame))[static_cast<size_t>(i)]; },
-                &runs, 1000);
-    CHECK(std::all_of(runs.begin(), runs.end(), [](auto &n) { return n == 1; }));
-    static std::atomic<int> inner;
-    inner = 0;
-    hw_parallel([](void *, int64_t) { hw_parallel([](void *, int64_t) { ++inner; }, nullptr, 5); }, nullptr, 4);
-    CHECK(inner == 20);
+    struct Frame {
+      std::atomic<int> runs[8] = {}, arrived = 0, inner = 0, early = 0;
+    } frame;
+    hw_parallel(
+        [](void *p, int64_t thread, int64_t threads) {
+          Frame &f = *static_cast<Frame *>(p);
+          ++f.runs[thread];
+          for (int phase = 1; phase <= 100; ++phase) {
+            ++f.arrived;
+            hw_barrier(threads);
+            if (f.arrived < phase * threads)
+              ++f.early;
+            hw_barrier(threads);
+          }
+          hw_parallel(
+              [](void *q, int64_t number, int64_t count) {
+                if (number == 0 && count == 1)
+                  ++*static_cast<std::atomic<int> *>(q);
+              },
+              &f.inner);
+        },
+        &frame);
+    for (int thread = 0; thread < 8; ++thread)
+      CHECK(frame.runs[thread] == (thread < width));
+    CHECK(frame.early == 0);
+    CHECK(frame.inner == width);
   }
   setThreads(availableCores());
 }
