@@ -35,7 +35,7 @@ public:
 
 private:
   class FunctionEmitter;
-  llvm::Function *kernelFor(const Step &step, llvm::StringRef name);
+  llvm::Function *kernelFor(const Stage &stage, llvm::StringRef name);
   unsigned matmulFor(const Step &step);
   llvm::Function *checkFunction(DType type);
   llvm::Constant *constantData(mlir::Value value);

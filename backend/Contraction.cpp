@@ -30,39 +30,19 @@ Product hw::backend::productOf(DotGeneralOp dot) {
   return p;
 }
 
-Tiling hw::backend::tile(const Product &p, Kernel &epilogue, const Target &target) {
-  Tiling t;
-  t.lanes = target.vectorBytes / bytesOf(p.type);
-  while (t.lanes > 4 && int64_t(t.lanes) / 2 >= p.n)
-    t.lanes /= 2;
-  if (p.nDim < 0)
-    t.lanes = 1;
-  // Accumulators, one row of b and one broadcast element of a must fit into the registers. Wide tiles load less of b a
-  // product.
-  unsigned budget = target.registers() == 32 ? 24 : 12, widest = target.registers() == 32 ? 4 : 2;
-  t.vectors = unsigned(std::min<int64_t>(widest, (p.n + t.lanes - 1) / t.lanes));
-  unsigned most = unsigned(std::min<int64_t>({int64_t(budget / t.vectors), p.m, 16}));
-  // Rows that divide m evenly leave no smaller tile behind: worth up to a third of the height.
-  t.rows = most;
-  for (unsigned rows = most; rows > 1 && rows * 3 >= most * 2; --rows)
-    if (p.m % rows == 0) {
-      t.rows = rows;
-      break;
-    }
-  t.rowTiles = (p.m + t.rows - 1) / t.rows;
-  // A panel of b that fits into the first-level cache is kept there while the rows pass by.
-  t.columnsOuter = p.k * t.vectors * t.lanes * bytesOf(p.type) <= 24 * 1024;
-  // About 3 ns a thousand multiply-adds a lane's width; a task takes some microseconds, a region costs one.
-  double microseconds = double(p.batch) * double(p.m) * double(p.n) * double(p.k) * (bytesOf(p.type) / 4) / 50e3;
-  int64_t tiles = p.batch * t.rowTiles, wanted = 1;
-  while (wanted < 32 && wanted * 2 <= tiles && microseconds / double(wanted * 2) >= 3)
-    wanted *= 2;
-  t.perTask = (tiles + wanted - 1) / wanted;
-  epilogue.schedule = {};
-  epilogue.schedule.count = (tiles + t.perTask - 1) / t.perTask;
-  epilogue.schedule.vectorDim = p.nDim;
-  epilogue.schedule.lanes = t.lanes;
-  return t;
+const char *hw::backend::nameOf(Role role) {
+  static const char *names[] = {"nothing", "batch", "rows", "columns", "contracted dimension"};
+  return names[unsigned(role)];
+}
+
+std::string Tiling::print() const {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << "tiles of " << rows << " rows x " << vectors << " vectors of " << lanes << ", "
+     << (columnsOuter ? "columns" : "rows") << " outside";
+  if (range != Role::None)
+    os << "; range of the " << nameOf(range);
+  return text;
 }
 
 namespace {
@@ -77,79 +57,65 @@ public:
     vector = registerType(b.getContext(), p.type, t.lanes);
   }
 
-  void run(llvm::Value *task) {
+  void run(llvm::Value *low, llvm::Value *high) {
+    this->low = low, this->high = high;
     Point::Scope scope(point);
     point.evaluate(0);
-    int64_t tiles = p.batch * t.rowTiles;
-    llvm::Value *low = b.CreateMul(task, b.getInt64(t.perTask), "", true, true);
-    llvm::Value *high = b.CreateAdd(low, b.getInt64(t.perTask), "", true, true);
-    if (tiles % t.perTask)
-      high = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(tiles));
-    if (epilogue.schedule.count == 1)
-      low = b.getInt64(0), high = b.getInt64(tiles);
-    if (t.columnsOuter && p.batch == 1)
-      forColumns([&] { forRows(low, high, [&] { micro(); }); });
-    else
-      forRows(low, high, [&] { forColumns([&] { micro(); }); });
-  }
-
-private:
-  /// Row tiles low..high-1, numbered through all batches; the last of a batch may be shorter.
-  void forRows(llvm::Value *low, llvm::Value *high, llvm::function_ref<void()> body) {
-    emitLoop(b, low, high, 1, {}, [&](llvm::Value *tile, Values) {
-      llvm::Value *batch = b.getInt64(0), *row = tile;
-      if (p.batch > 1) {
-        batch = b.CreateUDiv(tile, b.getInt64(t.rowTiles));
-        row = b.CreateSub(tile, b.CreateMul(batch, b.getInt64(t.rowTiles)));
-      }
-      firstRow = b.CreateMul(row, b.getInt64(t.rows), "", true, true);
-      batchIndex = batch;
-      unsigned rest = unsigned(p.m % t.rows);
-      if (!rest) {
-        rows = t.rows;
-        body();
-        return Values();
-      }
-      // A tile of full height or the short one at the end.
-      llvm::Function *function = b.GetInsertBlock()->getParent();
-      auto *full = llvm::BasicBlock::Create(b.getContext(), "full", function),
-           *last = llvm::BasicBlock::Create(b.getContext(), "last", function),
-           *join = llvm::BasicBlock::Create(b.getContext(), "join", function);
-      b.CreateCondBr(b.CreateICmpNE(row, b.getInt64(t.rowTiles - 1)), full, last);
-      for (auto [block, height] : {std::pair{full, t.rows}, {last, rest}}) {
-        b.SetInsertPoint(block);
-        rows = height;
-        Point::Scope scope(point);
-        body();
-        b.CreateBr(join);
-      }
-      b.SetInsertPoint(join);
+    auto [first, last] = bounds(Role::Batch, p.batch);
+    emitLoop(b, first, last, 1, {}, [&](llvm::Value *index, Values) {
+      batchIndex = index;
+      Point::Scope batchScope(point);
+      if (p.batchDim >= 0)
+        point.setIndex(p.batchDim, index);
+      if (t.columnsOuter)
+        forColumns([&] { forRows([&] { micro(); }); });
+      else
+        forRows([&] { forColumns([&] { micro(); }); });
       return Values();
     });
   }
 
-  void forColumns(llvm::function_ref<void()> body) {
-    int64_t block = int64_t(t.vectors) * t.lanes, full = p.n / block * block;
-    auto section = [&](int64_t from, int64_t to, unsigned count, unsigned tail) {
-      emitLoop(b, b.getInt64(from), b.getInt64(to), int64_t(count) * t.lanes, {}, [&](llvm::Value *column, Values) {
+private:
+  std::pair<llvm::Value *, llvm::Value *> bounds(Role role, int64_t size) {
+    if (t.range == role)
+      return {low, high};
+    return {b.getInt64(0), b.getInt64(size)};
+  }
+
+  /// Full tiles, then what the dimension's end leaves: ranges start and end at multiples of a tile, or there.
+  void forTiles(Role role, int64_t size, int64_t block,
+                llvm::function_ref<void(llvm::Value *from, int64_t extent)> body) {
+    auto [first, last] = bounds(role, size);
+    int64_t rest = size % block;
+    llvm::Value *full = b.getInt64(size - rest);
+    llvm::Value *end = t.range == role && rest ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, last, full) : last;
+    if (t.range != role)
+      end = full;
+    auto section = [&](llvm::Value *from, llvm::Value *to, int64_t extent) {
+      emitLoop(b, from, to, block, {}, [&](llvm::Value *index, Values) {
         Point::Scope scope(point);
-        firstColumn = column, vectors = count, lastLanes = tail;
-        body();
+        body(index, extent);
         return Values();
       });
     };
-    section(0, full, t.vectors, 0);
-    if (full < p.n) {
-      int64_t rest = p.n - full;
-      section(full, p.n, unsigned((rest + t.lanes - 1) / t.lanes), unsigned(rest % t.lanes));
-    }
+    section(first, end, block);
+    if (rest)
+      section(t.range == role ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, first, full) : full, last, rest);
   }
 
-  llvm::Constant *maskOf(unsigned count) {
-    llvm::SmallVector<llvm::Constant *> bits;
-    for (unsigned lane = 0; lane < t.lanes; ++lane)
-      bits.push_back(b.getInt1(lane < count));
-    return llvm::ConstantVector::get(bits);
+  void forRows(llvm::function_ref<void()> body) {
+    forTiles(Role::Rows, p.m, t.rows, [&](llvm::Value *row, int64_t extent) {
+      firstRow = row, rows = unsigned(extent);
+      body();
+    });
+  }
+
+  void forColumns(llvm::function_ref<void()> body) {
+    forTiles(Role::Columns, p.n, t.columns(), [&](llvm::Value *column, int64_t extent) {
+      firstColumn = column, vectors = unsigned((extent + t.lanes - 1) / t.lanes);
+      lastLanes = unsigned(extent % t.lanes);
+      body();
+    });
   }
 
   llvm::Value *address(llvm::Value *base, std::initializer_list<std::pair<llvm::Value *, int64_t>> terms,
@@ -168,12 +134,12 @@ private:
     llvm::Value *bTile = address(rhs, {{batchIndex, p.bStride[0]}, {firstColumn, p.bStride[2]}}, p.bOffset);
     auto loadB = [&](llvm::Value *row, unsigned v) -> llvm::Value * {
       llvm::Value *from = b.CreateGEP(element, row, b.getInt64(int64_t(v) * t.lanes));
-      if (lastLanes && v + 1 == vectors)
-        return b.CreateMaskedLoad(vector, from, align, maskOf(lastLanes), llvm::Constant::getNullValue(vector));
+      if (auto *mask = maskOf(v))
+        return b.CreateMaskedLoad(vector, from, align, mask, llvm::Constant::getNullValue(vector));
       return b.CreateAlignedLoad(vector, from, align);
     };
-    Values zero(rows * vectors, llvm::Constant::getNullValue(vector));
-    Values sums = emitLoop(b, b.getInt64(0), b.getInt64(p.k), 1, zero, [&](llvm::Value *k, Values c) {
+    auto [first, last] = bounds(Role::Contracted, p.k);
+    Values sums = emitLoop(b, first, last, 1, startingSums(), [&](llvm::Value *k, Values c) {
       llvm::Value *aRow = address(aTile, {{k, p.aStride[2]}}, 0), *bRow = address(bTile, {{k, p.bStride[1]}}, 0);
       Values right;
       for (unsigned v = 0; v < vectors; ++v)
@@ -192,31 +158,70 @@ private:
     finish(sums);
   }
 
+  llvm::Constant *maskOf(unsigned v) { return v + 1 == vectors ? tailMask(b, t.lanes, lastLanes) : nullptr; }
+
+  /// Points at vector v of the tile's columns.
+  void setColumns(unsigned v) {
+    if (p.nDim >= 0)
+      point.setVector(b.CreateAdd(firstColumn, b.getInt64(int64_t(v) * t.lanes), "", true, true), 1, maskOf(v));
+  }
+  void setRow(unsigned r) {
+    if (p.mDim >= 0)
+      point.setIndex(p.mDim, b.CreateAdd(firstRow, b.getInt64(r), "", true, true));
+  }
+
+  /// Zeros, or what is in memory.
+  Values startingSums() {
+    Values sums(rows * vectors, llvm::Constant::getNullValue(vector));
+    if (!epilogue.schedule.accumulates)
+      return sums;
+    const Root &root = epilogue.roots[0];
+    Point::Scope scope(point);
+    for (unsigned v = 0; v < vectors; ++v) {
+      setColumns(v);
+      for (unsigned r = 0; r < rows; ++r) {
+        setRow(r);
+        sums[r * vectors + v] = point.loadBack(root.buffer, root.address, 0);
+      }
+    }
+    return sums;
+  }
+
   void finish(const Values &sums) {
     int product = -1;
     for (auto [number, node] : llvm::enumerate(epilogue.nodes))
       if (node.op == Opcode::Product)
         product = int(number);
     Point::Scope tileScope(point);
-    if (p.batchDim >= 0)
-      point.setIndex(p.batchDim, batchIndex);
     // Values that change along columns only (a bias) are loaded once a vector, before the rows.
     for (unsigned v = 0; v < vectors; ++v) {
       Point::Scope columnScope(point);
-      llvm::Value *column = b.CreateAdd(firstColumn, b.getInt64(int64_t(v) * t.lanes), "", true, true);
-      if (p.nDim >= 0)
-        point.setVector(column, 1, v + 1 == vectors ? lastLanes : 0);
+      setColumns(v);
       point.evaluate((p.batchDim >= 0 ? 1ull << p.batchDim : 0) | (p.nDim >= 0 ? 1ull << p.nDim : 0));
+      llvm::SmallVector<llvm::Value *, 4> columnSums(epilogue.roots.size(), nullptr);
       for (unsigned r = 0; r < rows; ++r) {
         Point::Scope rowScope(point);
-        if (p.mDim >= 0)
-          point.setIndex(p.mDim, b.CreateAdd(firstRow, b.getInt64(r), "", true, true));
+        setRow(r);
         if (product >= 0)
           point.define(product, 0, sums[r * vectors + v]);
-        for (const Root &root : epilogue.roots)
-          point.store(root, 0);
+        for (auto [number, root] : llvm::enumerate(epilogue.roots)) {
+          if (root.kind == RootKind::Store) {
+            point.store(root, 0);
+            continue;
+          }
+          llvm::Value *term = p.nDim >= 0 ? point.vector(root.node, 0) : point.value(root.node, 0);
+          llvm::Value *&sum = columnSums[number];
+          sum = !sum ? term : add(sum, term);
+        }
       }
+      for (auto [number, root] : llvm::enumerate(epilogue.roots))
+        if (llvm::Value *sum = columnSums[number])
+          point.store(root.buffer, root.address, add(point.loadBack(root.buffer, root.address, 0), sum), 0);
     }
+  }
+
+  llvm::Value *add(llvm::Value *x, llvm::Value *y) {
+    return x->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(x, y) : b.CreateAdd(x, y);
   }
 
   Builder &b;
@@ -227,6 +232,7 @@ private:
   Point point;
   llvm::Type *element, *vector;
   unsigned rows = 1, vectors = 1, lastLanes = 0;
+  llvm::Value *low = nullptr, *high = nullptr; // of the range
   llvm::Value *firstRow = nullptr, *firstColumn = nullptr, *batchIndex = nullptr;
 };
 
@@ -237,7 +243,7 @@ llvm::Function *hw::backend::emitContraction(llvm::Module &module, const Target 
   Builder b(module.getContext());
   llvm::Function *function = createTask(module, target, name, b);
   auto bases = loadFrame(b, function->getArg(0), epilogue.buffers.size() + 2);
-  ContractionEmitter(b, target, product, epilogue, tiling, bases).run(function->getArg(1));
+  ContractionEmitter(b, target, product, epilogue, tiling, bases).run(function->getArg(1), function->getArg(2));
   b.CreateRetVoid();
   return function;
 }

@@ -19,10 +19,6 @@ struct Product {
 /// The product that a prepared dot_general (at most one dimension of each role) is.
 Product productOf(DotGeneralOp dot);
 
-/// The cost function that chooses: whether oneDNN does it better than generated loops. It knows shapes only, so that
-/// results are reproducible.
-bool prefersExternal(DotGeneralOp dot);
-
 /// dot → add(broadcast bias over columns) → max(., 0), tanh or logistic, as far as nothing else uses the intermediates.
 struct ExternalPattern {
   mlir::Value bias;       // a vector of n, or null
@@ -36,15 +32,21 @@ ExternalPattern matchExternal(DotGeneralOp dot);
 /// so that x need not be kept.
 void prepare(mlir::Block &block, bool externalProducts);
 
-/// Chooses tiles and tasks; the kernel's schedule gets the number of tasks.
+/// The loops that may run over a part of their range only.
+enum class Role : uint8_t { None, Batch, Rows, Columns, Contracted };
+const char *nameOf(Role role);
+
+/// A register tile: `rows` x `vectors` accumulators of `lanes` values each.
 struct Tiling {
   unsigned rows = 1, vectors = 1, lanes = 1;
-  int64_t rowTiles = 1, perTask = 1;
-  bool columnsOuter = true;
+  bool columnsOuter = true; // a panel of b stays in the first-level cache while the rows pass by
+  Role range = Role::None;  // which loop the caller gives the bounds of: rows in multiples of `rows`, columns of a tile
+  int64_t columns() const { return int64_t(vectors) * lanes; }
+  std::string print() const;
 };
-Tiling tile(const Product &product, Kernel &epilogue, const Target &target);
 
-/// Emits `void name(ptr frame, i64 task)`; the frame's last two addresses are the operands'.
+/// Emits `void name(ptr frame, i64 low, i64 high)`; the frame's last two addresses are the operands'. Where the
+/// epilogue's schedule accumulates, the product is added to what is in memory; sums over rows always are.
 llvm::Function *emitContraction(llvm::Module &module, const Target &target, const Product &product,
                                 const Kernel &epilogue, const Tiling &tiling, llvm::StringRef name);
 

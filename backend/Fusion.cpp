@@ -5,7 +5,7 @@
 // rest is computed inside the kernels of its users. Kept values of one domain whose dependences allow it then share a
 // kernel: three sums over one array are one pass over it.
 #include "backend/Fusion.h"
-#include "backend/Contraction.h"
+#include "backend/Cost.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <functional>

@@ -161,20 +161,6 @@ int64_t Kernel::points() const {
   return points;
 }
 
-double Kernel::work() const {
-  double total = 0;
-  for (const Node &node : nodes) {
-    double times = 1;
-    for (auto [dim, size] : llvm::enumerate(domain))
-      if (node.dims >> dim & 1)
-        times *= double(size);
-    // A load that walks with a stride is a gather, or a cache line an element.
-    unsigned cost = costOf(node.op);
-    total += times * cost * (node.type == DType::F64 ? 2 : 1);
-  }
-  return total + double(roots.size()) * double(points());
-}
-
 std::string Kernel::print() const {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -182,8 +168,11 @@ std::string Kernel::print() const {
   for (auto [dim, size] : llvm::enumerate(domain))
     os << " i" << dim << (reduced >> dim & 1 ? " reduced" : "") << " < " << size;
   const Schedule &s = schedule;
-  os << "; vector i" << s.vectorDim << " x" << s.lanes << " x" << s.unroll << "; tasks " << s.count << " of " << s.chunk
-     << " i" << s.parallelDim << (s.splitsReduction ? " (partial sums)" : "") << (s.isCold ? " (cold)" : "") << "\n";
+  if (s.vectorDim >= 0)
+    os << "; vector i" << s.vectorDim << " x" << s.lanes << " x" << s.unroll;
+  if (s.rangeDim >= 0)
+    os << "; range of i" << s.rangeDim << " by " << s.quantum;
+  os << (s.accumulates ? "; sums go on" : "") << (s.isCold ? "; cold" : "") << "\n";
   for (auto [number, node] : llvm::enumerate(nodes)) {
     os << "    %" << number << " = ";
     ::print(os, node);
@@ -199,6 +188,43 @@ std::string Kernel::print() const {
     os << "\n";
   }
   return text;
+}
+
+Kernel hw::backend::rewritten(const Kernel &kernel,
+                              llvm::function_ref<std::optional<int>(Kernel &, const Node &)> replace) {
+  Kernel result;
+  result.domain = kernel.domain;
+  result.reduced = kernel.reduced;
+  result.schedule = kernel.schedule;
+  llvm::SmallVector<int> numbers; // of old nodes, in the new kernel; operands come before their users
+  auto moved = [&](Linear linear) {
+    for (auto &[node, scale] : linear.dynamic)
+      node = numbers[node];
+    return linear;
+  };
+  auto bufferOf = [&](int buffer) { return result.bufferIndex(kernel.buffers[buffer], kernel.bufferTypes[buffer]); };
+  for (const Node &old : kernel.nodes) {
+    Node node = old;
+    for (int &operand : node.operands)
+      operand = numbers[operand];
+    node.index = moved(node.index);
+    if (std::optional<int> other = replace(result, node)) {
+      numbers.push_back(*other);
+      continue;
+    }
+    if (node.op == Opcode::Load)
+      node.buffer = bufferOf(node.buffer);
+    numbers.push_back(result.add(std::move(node)));
+  }
+  for (Root root : kernel.roots) {
+    root.node = numbers[root.node];
+    root.address = moved(root.address);
+    root.buffer = bufferOf(root.buffer);
+    if (root.indexBuffer >= 0)
+      root.indexBuffer = bufferOf(root.indexBuffer);
+    result.roots.push_back(std::move(root));
+  }
+  return result;
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//

@@ -3,9 +3,11 @@
 // ...) are gone: they became addresses.
 #pragma once
 #include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -110,16 +112,15 @@ struct Root {
   int indexBuffer = -1;
 };
 
-/// How a kernel is run: see `schedule`.
+/// How a kernel is run: see Cost.h, which chooses.
 struct Schedule {
   int vectorDim = -1; // dimension that is vectorised, -1: none
   unsigned lanes = 1;
-  unsigned unroll = 1; // vectors a time
-  int parallelDim = -1;
-  int64_t chunk = 0; // of parallelDim, a task
-  int64_t count = 1; // tasks
-  bool splitsReduction = false;
-  bool isCold = false; // run rarely: not worth optimising
+  unsigned unroll = 1;      // vectors a time
+  int rangeDim = -1;        // the caller says from where to where this one runs; -1: every dimension runs whole
+  int64_t quantum = 1;      // ranges start at multiples of it, and end there or at the dimension's end
+  bool accumulates = false; // sums add to what is in memory
+  bool isCold = false;      // run rarely: not worth optimising
 };
 
 struct Kernel {
@@ -136,8 +137,6 @@ struct Kernel {
   int constant(DType type, double value);
   int bufferIndex(int functionBuffer, DType type);
   int64_t points() const;
-  /// Additions a point, counting each node where it is evaluated only.
-  double work() const;
   /// A text that equal kernels have equal: buffers are numbered by the kernel.
   std::string print() const;
 
@@ -151,8 +150,7 @@ uint64_t bitsOf(DType type, double value);
 /// Drops dimensions of size 1 and merges those that every address walks as one.
 void collapse(Kernel &kernel);
 
-/// Chooses the vector dimension, width, unrolling and tasks. Tasks depend on sizes only, never on the number of
-/// threads, so that results do not.
-void schedule(Kernel &kernel, unsigned vectorBytes);
+/// The kernel with each load that `replace` gives something else for (a node of the new kernel, by number) changed.
+Kernel rewritten(const Kernel &kernel, llvm::function_ref<std::optional<int>(Kernel &into, const Node &node)> replace);
 
 } // namespace hw::backend

@@ -21,8 +21,8 @@ void hw::backend::setTargetAttributes(llvm::Function &function, const Target &ta
 llvm::Function *hw::backend::createTask(llvm::Module &module, const Target &target, llvm::StringRef name, Builder &b) {
   llvm::LLVMContext &context = module.getContext();
   auto *pointer = llvm::PointerType::get(context, 0);
-  auto *type =
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, llvm::Type::getInt64Ty(context)}, false);
+  auto *integer = llvm::Type::getInt64Ty(context);
+  auto *type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, integer, integer}, false);
   auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
   setTargetAttributes(*function, target);
   function->addFnAttr(llvm::Attribute::NoInline);
@@ -47,8 +47,9 @@ namespace {
 
 class KernelEmitter {
 public:
-  KernelEmitter(Builder &b, const Target &target, const Kernel &kernel, llvm::ArrayRef<Value *> bases, Value *task)
-      : b(b), kernel(kernel), schedule(kernel.schedule), task(task),
+  KernelEmitter(Builder &b, const Target &target, const Kernel &kernel, llvm::ArrayRef<Value *> bases, Value *low,
+                Value *high)
+      : b(b), kernel(kernel), schedule(kernel.schedule), low(low), high(high),
         point(b, target, kernel, bases, kernel.schedule.vectorDim, kernel.schedule.lanes) {
     auto append = [&](bool isReduced) {
       for (unsigned dim = 0; dim < kernel.domain.size(); ++dim)
@@ -73,14 +74,9 @@ private:
   using Body = llvm::function_ref<Values(Values)>;
 
   std::pair<Value *, Value *> bounds(unsigned dim) {
-    int64_t size = kernel.domain[dim];
-    if (int(dim) != schedule.parallelDim)
-      return {b.getInt64(0), b.getInt64(size)};
-    Value *low = b.CreateMul(task, b.getInt64(schedule.chunk), "", true, true);
-    Value *high = b.CreateAdd(low, b.getInt64(schedule.chunk), "", true, true);
-    if (size % schedule.chunk)
-      high = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(size));
-    return {low, high};
+    if (int(dim) == schedule.rangeDim)
+      return {low, high};
+    return {b.getInt64(0), b.getInt64(kernel.domain[dim])};
   }
 
   /// The loops from position `at` of `order` on; `known` are the dimensions of the loops around.
@@ -105,34 +101,35 @@ private:
       });
 
     // Blocks of vectors, single vectors, and a masked tail.
-    int64_t size = kernel.domain[dim], lanes = schedule.lanes, block = lanes * schedule.unroll,
-            full = size / lanes * lanes;
-    auto section = [&](Value *from, Value *to, unsigned copies, unsigned tail, Values values) {
+    int64_t size = kernel.domain[dim], lanes = schedule.lanes, block = lanes * schedule.unroll;
+    auto section = [&](Value *from, Value *to, unsigned copies, Value *mask, Values values) {
       return emitLoop(b, from, to, int64_t(copies) * lanes, std::move(values), [&](Value *index, Values inner) {
-        point.setVector(index, copies, tail);
+        point.setVector(index, copies, mask);
         return turn(std::move(inner));
       });
     };
-    bool isSplit = int(dim) == schedule.parallelDim;
-    Value *fullEnd =
-        isSplit ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(full)) : b.getInt64(full);
-    Value *blockEnd = fullEnd;
+    auto floorTo = [&](Value *length, int64_t multiple) {
+      return b.CreateMul(b.CreateSDiv(length, b.getInt64(multiple)), b.getInt64(multiple), "", true, true);
+    };
+    Value *length = b.CreateSub(high, low, "", true, true);
+    Value *fullEnd = b.CreateAdd(low, floorTo(length, lanes), "", true, true), *blockEnd = low;
     if (schedule.unroll > 1) {
-      Value *length = b.CreateSub(fullEnd, low, "", true, true);
-      length = b.CreateMul(b.CreateSDiv(length, b.getInt64(block)), b.getInt64(block));
-      blockEnd = b.CreateAdd(low, length, "", true, true);
-      carried = section(low, blockEnd, schedule.unroll, 0, std::move(carried));
-    } else {
-      blockEnd = low;
+      blockEnd = b.CreateAdd(low, floorTo(length, block), "", true, true);
+      carried = section(low, blockEnd, schedule.unroll, nullptr, std::move(carried));
     }
-    carried = section(blockEnd, fullEnd, 1, 0, std::move(carried));
-    if (full < size) {
-      Value *tailEnd = b.getInt64(size);
-      if (isSplit) // only the task that reaches the end has it
-        tailEnd = b.CreateSelect(b.CreateICmpEQ(high, b.getInt64(size)), tailEnd, b.getInt64(full));
-      carried = section(b.getInt64(full), tailEnd, 1, unsigned(size - full), std::move(carried));
+    carried = section(blockEnd, fullEnd, 1, nullptr, std::move(carried));
+    bool isRange = int(dim) == schedule.rangeDim;
+    if (!isRange || schedule.quantum % lanes == 0) { // only the dimension's own end has a tail, and it is known
+      if (size % lanes)
+        carried = section(fullEnd, high, 1, tailMask(b, lanes, unsigned(size % lanes)), std::move(carried));
+      return carried;
     }
-    return carried;
+    llvm::SmallVector<llvm::Constant *> numbers;
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      numbers.push_back(b.getInt64(lane));
+    Value *rest = b.CreateVectorSplat(unsigned(lanes), b.CreateSub(high, fullEnd, "", true, true));
+    Value *mask = lanes == 1 ? nullptr : b.CreateICmpSLT(llvm::ConstantVector::get(numbers), rest);
+    return section(fullEnd, high, 1, mask, std::move(carried));
   }
 
   llvm::Type *accumulatorType(DType type) {
@@ -151,7 +148,10 @@ private:
         DType type = kernel.bufferTypes[root.buffer];
         llvm::Type *vector = accumulatorType(type);
         if (root.kind == RootKind::Sum) {
-          carried.push_back(llvm::Constant::getNullValue(vector));
+          // Sums along rows are added to what was there when they are complete.
+          bool goesOn = schedule.accumulates && !vectorIsReduced;
+          carried.push_back(goesOn ? wide(point.loadBack(root.buffer, root.address, copy), vector)
+                                   : llvm::Constant::getNullValue(vector));
         } else {
           carried.push_back(isFloat(type) ? llvm::ConstantFP::getInfinity(vector, true) : smallest(type, vector));
           carried.push_back(
@@ -180,6 +180,10 @@ private:
     return llvm::ConstantInt::get(vector, llvm::APInt::getSignedMinValue(vector->getScalarSizeInBits()));
   }
 
+  Value *wide(Value *value, llvm::Type *type) {
+    return type->isVectorTy() && !value->getType()->isVectorTy() ? b.CreateVectorSplat(lanesOf(type), value) : value;
+  }
+
   Value *rootValue(const Root &root, unsigned copy) {
     return schedule.vectorDim >= 0 ? point.vector(root.node, copy) : point.value(root.node, 0);
   }
@@ -197,10 +201,8 @@ private:
           point.accumulate(root, copy);
           break;
         case RootKind::Sum: {
-          Value *term = rootValue(root, copy), *&sum = carried[next + copy];
-          if (vectorIsReduced && point.mask())
-            term = b.CreateSelect(point.mask(), term, llvm::Constant::getNullValue(term->getType()));
-          sum = term->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(sum, term) : b.CreateAdd(sum, term);
+          Value *&sum = carried[next + copy];
+          sum = addTo(sum, root.node, copy, vectorIsReduced ? point.mask() : nullptr);
           next += stride;
           break;
         }
@@ -222,6 +224,25 @@ private:
       }
     }
     return carried;
+  }
+
+  /// sum + the node's value, where `mask` is set (null: everywhere). Terms chosen against zero are added under a mask,
+  /// which costs one instruction in place of two; that leaves a sum of -0 as it is, where adding 0 would make it +0.
+  Value *addTo(Value *sum, int node, unsigned copy, Value *mask) {
+    const Node &term = kernel.nodes[node];
+    auto isZero = [&](int number) {
+      return kernel.nodes[number].op == Opcode::Constant && kernel.nodes[number].bits == 0;
+    };
+    if (term.op == Opcode::Select && isFloat(term.type) && sum->getType()->isVectorTy() && isZero(term.operands[2]) &&
+        point.varies(term.operands[0])) {
+      Value *chosen = point.vector(term.operands[0], copy);
+      Value *added = addTo(sum, term.operands[1], copy, nullptr);
+      return b.CreateSelect(mask ? b.CreateAnd(chosen, mask) : chosen, added, sum);
+    }
+    Value *value = schedule.vectorDim >= 0 ? point.vector(node, copy) : point.value(node, copy);
+    if (mask)
+      value = b.CreateSelect(mask, value, llvm::Constant::getNullValue(value->getType()));
+    return value->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(sum, value) : b.CreateAdd(sum, value);
   }
 
   /// Whether x replaces `best`, which came before: larger, or the first NaN.
@@ -274,6 +295,8 @@ private:
     }
     if (sum->getType()->isVectorTy())
       sum = b.CreateExtractElement(sum, uint64_t(0));
+    if (schedule.accumulates)
+      sum = add(point.loadBack(root.buffer, root.address, 0), sum);
     point.store(root.buffer, root.address, sum, 0);
   }
 
@@ -314,7 +337,7 @@ private:
   Builder &b;
   const Kernel &kernel;
   const Schedule &schedule;
-  Value *task;
+  Value *low, *high; // of the range dimension
   Point point;
   llvm::SmallVector<unsigned> order;
   size_t kept = 0;
@@ -330,17 +353,7 @@ llvm::Function *hw::backend::emitKernel(llvm::Module &module, const Target &targ
   if (kernel.schedule.isCold)
     function->addFnAttr(llvm::Attribute::OptimizeNone);
   auto bases = loadFrame(b, function->getArg(0), kernel.buffers.size());
-  // A task of a split reduction has its own row of partial sums.
-  if (kernel.schedule.splitsReduction) {
-    int64_t keptPoints = 1;
-    for (auto [dim, size] : llvm::enumerate(kernel.domain))
-      keptPoints *= kernel.reduced >> dim & 1 ? 1 : size;
-    for (const Root &root : kernel.roots)
-      if (root.kind == RootKind::Sum)
-        bases[root.buffer] = b.CreateGEP(memoryType(module.getContext(), kernel.bufferTypes[root.buffer], 1),
-                                         bases[root.buffer], b.CreateMul(function->getArg(1), b.getInt64(keptPoints)));
-  }
-  KernelEmitter(b, target, kernel, bases, function->getArg(1)).run();
+  KernelEmitter(b, target, kernel, bases, function->getArg(1), function->getArg(2)).run();
   b.CreateRetVoid();
   return function;
 }

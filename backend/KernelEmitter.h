@@ -4,8 +4,8 @@
 
 namespace hw::backend {
 
-/// Emits `void name(ptr frame, i64 task)`: task number `task` of the scheduled kernel. `frame` is an array of the
-/// buffers' addresses.
+/// Emits `void name(ptr frame, i64 low, i64 high)`: the scheduled kernel, from `low` to `high` along its range
+/// dimension. `frame` is an array of the buffers' addresses.
 llvm::Function *emitKernel(llvm::Module &module, const Target &target, const Kernel &kernel, llvm::StringRef name);
 
 /// An internal function of that type, with the target's attributes, and a builder at its start; FP contraction is on.

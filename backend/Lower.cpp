@@ -1,5 +1,4 @@
 // From a fusion plan to steps over placed buffers: donations, partial sums, liveness.
-#include "backend/Arena.h"
 #include "backend/Steps.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -23,16 +22,15 @@ public:
       lower(plan.units[number]);
     for (auto [value, result] : copies)
       copy(stashed.contains(result) ? stashed[result] : buffers.lookup(value), result, value.getLoc());
-    count();
-    placeScratch();
-    return std::move(list);
+    formRegions(list, target);
+    return finish();
   }
 
   /// See `lowerDiagnosis`.
   StepList diagnose(SmallVectorImpl<Operation *> &operations) {
     isCold = true;
     makeBuffers();
-    int flag = addBuffer({Buffer::Result, DType::I32, 1, 0, 0, {}, -1, -1});
+    int flag = addBuffer({Buffer::Result, DType::I32, 1, 0, 0, {}});
     fill(flag, 0xFF, block.getTerminator()->getLoc());
     for (unsigned number : plan.order) {
       const Unit &unit = plan.units[number];
@@ -48,12 +46,18 @@ public:
       operations.push_back(unit.roots[0].op);
       list.steps.push_back(std::move(step));
     }
-    count();
-    placeScratch();
-    return std::move(list);
+    return finish();
   }
 
 private:
+  StepList finish() {
+    scheduleSteps(list, target);
+    formPhases(list);
+    placeScratch(list);
+    count();
+    return std::move(list);
+  }
+
   /// Used where another value may be chosen instead: log(x) in where(x > 0, log(x), 0). What is chosen is looked at.
   static bool isMasked(Value value) {
     return !value.use_empty() && llvm::all_of(value.getUsers(), [&](Operation *user) {
@@ -65,7 +69,7 @@ private:
     list.buffers.push_back(buffer);
     return int(list.buffers.size()) - 1;
   }
-  int scratch(DType type, int64_t elements) { return addBuffer({Buffer::Scratch, type, elements, 0, 0, {}, -1, -1}); }
+  int scratch(DType type, int64_t elements) { return list.addScratch(type, elements); }
   int bufferOf(Value value) { return buffers.lookup(value); }
 
   void makeBuffers() {
@@ -75,14 +79,12 @@ private:
                                      typeOf(argument).getNumElements(),
                                      argument.getArgNumber(),
                                      0,
-                                     {},
-                                     -1,
-                                     -1});
+                                     {}});
     for (Operation &op : block)
       for (Value result : op.getResults())
         if (isDenseConstant(result))
-          buffers[result] = addBuffer(
-              {Buffer::Constant, dtypeOf(elementOf(result)), typeOf(result).getNumElements(), 0, 0, result, -1, -1});
+          buffers[result] =
+              addBuffer({Buffer::Constant, dtypeOf(elementOf(result)), typeOf(result).getNumElements(), 0, 0, result});
         else if (plan.isStored(result))
           buffers[result] = scratch(dtypeOf(elementOf(result)), typeOf(result).getNumElements());
   }
@@ -98,7 +100,9 @@ private:
         argumentOf[result] = int(argument);
     for (auto [number, value] : llvm::enumerate(results)) {
       int place = addBuffer(
-          {Buffer::Result, dtypeOf(elementOf(value)), typeOf(value).getNumElements(), unsigned(number), 0, {}, -1, -1});
+          {Buffer::Result, dtypeOf(elementOf(value)), typeOf(value).getNumElements(), unsigned(number), 0, {}});
+      if (argumentOf[number] >= 0)
+        list.sameMemory[place] = buffers.lookup(block.getArgument(unsigned(argumentOf[number])));
       bool isOurs = plan.isStored(value) && placed.insert(value).second;
       if (isOurs && (argumentOf[number] < 0 || takesOver(block.getArgument(argumentOf[number]), value)))
         buffers[value] = place;
@@ -184,39 +188,24 @@ private:
     auto number = [&](Value value) { return bufferOf(value); };
     switch (unit.kind) {
     case Unit::Loops: {
-      Step step(Step::Loops, unit.roots[0].op->getLoc(), unit.op);
-      step.kernel = trace(plan, unit, number);
-      if (step.kernel.points() == 0 && !unit.reduced)
+      Stage stage(Stage::Loops, unit.roots[0].op->getLoc(), unit.roots[0].op);
+      stage.kernel = trace(plan, unit, number);
+      if (stage.kernel.points() == 0 && !unit.reduced)
         return; // nothing to write
-      collapse(step.kernel);
-      if (isCold)
-        scheduleCold(step.kernel);
-      else
-        schedule(step.kernel, target.vectorBytes);
-      splitSums(std::move(step));
+      addRegion(std::move(stage));
       return;
     }
     case Unit::Contract: {
       auto dot = cast<DotGeneralOp>(unit.op);
       if (unit.external)
         return external(unit, dot);
-      Step step(Step::Contract, dot.getLoc(), dot);
-      step.kernel = trace(plan, unit, number);
-      step.product = productOf(dot);
-      if (step.kernel.points() == 0)
+      Stage stage(Stage::Contract, dot.getLoc(), dot);
+      stage.kernel = trace(plan, unit, number);
+      stage.product = productOf(dot);
+      if (stage.kernel.points() == 0)
         return; // nothing to write
-      step.tiling = tile(step.product, step.kernel, target);
-      if (isCold) { // small code: one row by one vector, on one thread
-        step.tiling.rows = step.tiling.vectors = 1;
-        step.tiling.rowTiles = step.product.m;
-        step.tiling.perTask = step.product.batch * step.product.m;
-        step.kernel.schedule.count = 1;
-        step.kernel.schedule.isCold = true;
-      }
-      step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b)};
-      list.flops +=
-          2.0 * double(step.product.batch) * double(step.product.m) * double(step.product.n) * double(step.product.k);
-      list.steps.push_back(std::move(step));
+      stage.operands = {bufferOf(stage.product.a), bufferOf(stage.product.b)};
+      addRegion(std::move(stage));
       return;
     }
     case Unit::Library: {
@@ -226,7 +215,7 @@ private:
         step.inputs.push_back(bufferOf(operand));
       auto shape = shapeOf(unit.op->getOperand(0));
       double n = double(shape.back());
-      list.flops += double(typeOf(unit.op->getOperand(0)).getNumElements()) * n * 2 / 3;
+      step.flops = double(typeOf(unit.op->getOperand(0)).getNumElements()) * n * 2 / 3;
       list.steps.push_back(std::move(step));
       return;
     }
@@ -244,66 +233,21 @@ private:
     step.activation = pattern.activation;
     step.output = bufferOf(pattern.result);
     step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b), pattern.bias ? bufferOf(pattern.bias) : -1};
-    list.flops +=
-        2.0 * double(step.product.batch) * double(step.product.m) * double(step.product.n) * double(step.product.k);
+    step.flops = flopsOf(step.product);
     list.steps.push_back(std::move(step));
   }
 
-  /// Tasks that split a sum leave partial sums, [task, kept...]; a second kernel adds them in the order of tasks.
-  void splitSums(Step step) {
-    Kernel &kernel = step.kernel;
-    if (!kernel.schedule.splitsReduction) {
-      list.steps.push_back(std::move(step));
-      return;
-    }
-    SmallVector<int64_t, 4> keptSizes;
-    SmallVector<int> keptAt(kernel.domain.size(), -1);
-    for (size_t dim = 0; dim < kernel.domain.size(); ++dim)
-      if (!(kernel.reduced >> dim & 1)) {
-        keptAt[dim] = int(keptSizes.size());
-        keptSizes.push_back(kernel.domain[dim]);
-      }
-    auto strides = stridesOf(keptSizes);
-    int64_t kept = 1;
-    for (int64_t size : keptSizes)
-      kept *= size;
-    Kernel combine;
-    combine.domain.push_back(kernel.schedule.count);
-    combine.domain.append(keptSizes.begin(), keptSizes.end());
-    combine.reduced = 1;
-    size_t rank = combine.domain.size();
-    for (Root &root : kernel.roots) {
-      if (root.kind != RootKind::Sum)
-        continue;
-      DType type = kernel.bufferTypes[root.buffer];
-      int target = kernel.buffers[root.buffer], partial = scratch(type, kept * kernel.schedule.count);
-      Linear final(rank), from(rank);
-      final.constant = root.address.constant;
-      from.coefficients[0] = kept;
-      Linear to(kernel.domain.size());
-      for (size_t dim = 0; dim < kernel.domain.size(); ++dim)
-        if (keptAt[dim] >= 0) {
-          final.coefficients[keptAt[dim] + 1] = root.address.coefficients[dim];
-          from.coefficients[keptAt[dim] + 1] = to.coefficients[dim] = strides[keptAt[dim]];
-        }
-      kernel.buffers[root.buffer] = partial; // sums have their buffers to themselves
-      root.address = to;
-      Node load{Opcode::Load, type, {}, from};
-      load.buffer = combine.bufferIndex(partial, type);
-      int node = combine.add(std::move(load));
-      combine.roots.push_back({RootKind::Sum, node, combine.bufferIndex(target, type), final});
-    }
-    Location loc = step.loc;
+  void addRegion(Stage stage) {
+    // Small code where it runs rarely: scalars, on one thread.
+    stage.kernel.schedule.isCold = isCold;
+    if (isCold)
+      collapse(stage.kernel);
+    Step step(Step::Region, stage.loc);
+    step.stages.push_back(std::move(stage));
     list.steps.push_back(std::move(step));
-    collapse(combine);
-    schedule(combine, target.vectorBytes);
-    // The partial sums are few: never split them again.
-    if (combine.schedule.splitsReduction)
-      combine.schedule.count = 1, combine.schedule.parallelDim = -1, combine.schedule.splitsReduction = false;
-    Step sum(Step::Loops, loc);
-    sum.kernel = std::move(combine);
-    list.steps.push_back(std::move(sum));
   }
+
+  static double flopsOf(const Product &p) { return 2.0 * double(p.batch) * double(p.m) * double(p.n) * double(p.k); }
 
   void fill(int buffer, uint8_t byte, Location loc) {
     Step step(Step::Fill, loc);
@@ -319,57 +263,37 @@ private:
     list.steps.push_back(std::move(step));
   }
 
-  void touch(int buffer, int step) {
-    if (buffer < 0)
-      return;
-    Buffer &b = list.buffers[buffer];
-    if (b.firstStep < 0)
-      b.firstStep = step;
-    b.lastStep = step;
-  }
-
+  /// Multiplications and additions, and every buffer once.
   void count() {
-    for (auto [number, step] : llvm::enumerate(list.steps)) {
-      llvm::SmallSetVector<int, 8> used;
-      used.insert(step.kernel.buffers.begin(), step.kernel.buffers.end());
-      used.insert(step.inputs.begin(), step.inputs.end());
-      used.insert(step.output);
-      for (int buffer : used)
-        if (buffer >= 0) {
-          touch(buffer, int(number));
-          list.bytes += double(list.buffers[buffer].bytes());
-        }
-      if (step.kind == Step::Loops || step.kind == Step::Contract)
-        for (const Node &node : step.kernel.nodes) {
+    auto bytesOf = [&](const StepList::Access &access) {
+      double bytes = 0;
+      for (const auto &set : {access.reads, access.writes})
+        for (int buffer : set)
+          bytes += double(list.buffers[buffer].bytes());
+      return bytes;
+    };
+    for (Step &step : list.steps) {
+      if (step.kind != Step::Region)
+        step.bytes = bytesOf(list.accessOf(step));
+      for (Stage &stage : step.stages) {
+        stage.bytes = bytesOf(list.accessOf(stage));
+        stage.flops = stage.kind == Stage::Contract ? flopsOf(stage.product) : 0;
+        for (const Node &node : stage.kernel.nodes) {
           double times = 1;
-          for (auto [dim, size] : llvm::enumerate(step.kernel.domain))
+          for (auto [dim, size] : llvm::enumerate(stage.kernel.domain))
             times *= node.dims >> dim & 1 ? double(size) : 1.0;
           bool isArithmetic =
               node.op == Opcode::Add || node.op == Opcode::Sub || node.op == Opcode::Mul || node.op == Opcode::Div;
-          list.flops += isArithmetic && isFloat(node.type) ? times : 0;
+          stage.flops += isArithmetic && isFloat(node.type) ? times : 0;
         }
-      for (const Root &root : step.kernel.roots)
-        list.flops += root.kind == RootKind::Sum ? double(step.kernel.points()) : 0;
-    }
-  }
-
-  void placeScratch() {
-    std::vector<Interval> intervals;
-    std::vector<size_t> numbers;
-    for (auto [number, buffer] : llvm::enumerate(list.buffers))
-      if (buffer.place == Buffer::Scratch) {
-        intervals.push_back({buffer.bytes(), buffer.firstStep, buffer.lastStep});
-        numbers.push_back(number);
+        for (const Root &root : stage.kernel.roots)
+          stage.flops += root.kind == RootKind::Sum ? double(stage.kernel.points()) : 0;
+        step.flops += stage.flops;
+        step.bytes += stage.bytes;
       }
-    list.scratch = placeIntervals(intervals);
-    for (auto [interval, number] : llvm::zip_equal(intervals, numbers))
-      list.buffers[number].offset = interval.offset;
-  }
-
-  /// Scalar loops, on one thread.
-  static void scheduleCold(Kernel &kernel) {
-    kernel.schedule = {};
-    kernel.schedule.isCold = true;
+      list.flops += step.flops;
+      list.bytes += step.bytes;
+    }
   }
 
   Block &block;
@@ -398,37 +322,97 @@ StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVe
   return Lowering(block, {}, target, options).diagnose(operations);
 }
 
+/// What an op list does, in few words: "product 2000x60x30, max", "sum, sub over 2000x60".
+std::string Stage::title() const {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  auto sizes = [&](ArrayRef<int64_t> shape) { llvm::interleave(shape, os, "x"); };
+  const Product &p = product;
+  if (kind == Contract) {
+    os << "product ";
+    if (p.batch > 1)
+      os << p.batch << " x ";
+    sizes({p.m, p.n, p.k});
+    if (kernel.nodes.size() > 1)
+      os << " and " << kernel.nodes.size() - 1 << " on it";
+    return text;
+  }
+  llvm::SmallSetVector<StringRef, 4> kinds;
+  static const char *names[] = {"", "sum", "max", "scatter_add"};
+  for (const Root &root : kernel.roots)
+    if (root.kind != RootKind::Store)
+      kinds.insert(names[unsigned(root.kind)]);
+    else
+      kinds.insert(nameOf(kernel.nodes[root.node].op));
+  SmallVector<StringRef> list(kinds.begin(), kinds.end());
+  if (list.size() > 3)
+    list.resize(3);
+  llvm::interleave(list, os, ", ");
+  os << " over ";
+  sizes(kernel.domain);
+  if (kernel.domain.empty())
+    os << "one";
+  return text;
+}
+
+std::string Step::title() const {
+  static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check"};
+  std::string text = kinds[kind];
+  llvm::raw_string_ostream os(text);
+  if (kind == External)
+    os << " " << product.m << "x" << product.n << "x" << product.k;
+  if (kind == Library)
+    os << " " << op->getName();
+  return text;
+}
+
 std::string StepList::print() const {
   std::string text;
   llvm::raw_string_ostream os(text);
   auto describe = [&](int number) {
     const Buffer &b = buffers[number];
-    static const char *places[] = {"argument ", "result ", "scratch +", "constant "};
-    os << places[b.place] << (b.place == Buffer::Scratch ? b.offset : int64_t(b.number)) << ": " << b.elements << " "
-       << nameOf(b.type);
+    static const char *places[] = {"argument ", "result ", "scratch +", "constant ", "tile +"};
+    bool hasOffset = b.place == Buffer::Scratch || b.place == Buffer::Local;
+    os << places[b.place] << (hasOffset ? b.offset : int64_t(b.number)) << ": " << b.elements << " " << nameOf(b.type);
+    if (b.place == Buffer::Local)
+      os << ", rows of " << b.rowElements;
   };
-  os << "scratch " << scratch << " bytes\n";
-  for (auto [number, step] : llvm::enumerate(steps)) {
-    static const char *kinds[] = {"loops", "product", "oneDNN product", "library", "fill", "copy", "check"};
-    os << "step " << number << ": " << kinds[step.kind];
-    if (step.op)
-      os << " " << step.op->getName();
-    const Product &p = step.product;
-    if (step.kind == Step::Contract || step.kind == Step::External)
-      os << " " << p.batch << " x " << p.m << "x" << p.n << "x" << p.k << " strides a " << p.aStride[0] << ","
-         << p.aStride[1] << "," << p.aStride[2] << " b " << p.bStride[0] << "," << p.bStride[1] << "," << p.bStride[2];
-    if (step.kind == Step::Contract)
-      os << " tiles of " << step.tiling.rows << " rows x " << step.tiling.vectors << " vectors";
-    os << "\n";
-    for (int input : step.inputs)
-      if (input >= 0)
-        os << "  reads ", describe(input), os << "\n";
-    if (step.output >= 0)
-      os << "  writes ", describe(step.output), os << "\n";
-    for (auto [at, buffer] : llvm::enumerate(step.kernel.buffers))
-      os << "  b" << at << " = ", describe(buffer), os << "\n";
-    if (step.kind == Step::Loops || step.kind == Step::Contract)
-      os << step.kernel.print();
-  }
+  os << "scratch " << scratch << " bytes";
+  if (threadScratch)
+    os << " and " << threadScratch << " a thread";
+  os << ", " << phases.size() << " phases\n";
+  for (auto [phase, numbers] : llvm::enumerate(phases))
+    for (unsigned number : numbers) {
+      const Step &step = steps[number];
+      os << "phase " << phase << ", step " << number << ": " << step.title();
+      if (step.kind == Step::Region && step.tasks() > 1)
+        os << ", " << step.tasks() << " tasks of " << step.chunk;
+      if (step.kind == Step::Region && step.tile < step.chunk)
+        os << " in tiles of " << step.tile;
+      os << (step.why.empty() ? "" : "; ") << step.why << "\n";
+      for (int input : step.inputs)
+        if (input >= 0)
+          os << "  reads ", describe(input), os << "\n";
+      if (step.output >= 0)
+        os << "  writes ", describe(step.output), os << "\n";
+      for (const Step::Partial &partial : step.partials)
+        os << "  a part of " << partial.elements << " a task" << (partial.startsAtZero ? ", from zero: " : ": "),
+            describe(partial.buffer), os << "\n";
+      for (const Stage &stage : step.stages) {
+        os << "  " << stage.title();
+        const Product &p = stage.product;
+        if (stage.kind == Stage::Contract) {
+          os << ": " << stage.tiling.print() << "\n  a strides " << p.aStride[0] << "," << p.aStride[1] << ","
+             << p.aStride[2] << " in ";
+          describe(stage.operands[0]);
+          os << "\n  b strides " << p.bStride[0] << "," << p.bStride[1] << "," << p.bStride[2] << " in ";
+          describe(stage.operands[1]);
+        }
+        os << "\n";
+        for (auto [at, buffer] : llvm::enumerate(stage.kernel.buffers))
+          os << "  b" << at << " = ", describe(buffer), os << "\n";
+        os << stage.kernel.print();
+      }
+    }
   return text;
 }

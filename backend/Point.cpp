@@ -58,16 +58,19 @@ Point::Point(Builder &b, const Target &target, const Kernel &kernel, llvm::Array
     : b(b), target(target), kernel(kernel), bases(bases), vectorDim(vectorDim), lanes(lanes),
       indices(kernel.domain.size(), b.getInt64(0)), values(kernel.nodes.size()) {}
 
-void Point::setVector(Value *first, unsigned copies, unsigned tail) {
+llvm::Constant *hw::backend::tailMask(Builder &b, unsigned lanes, unsigned count) {
+  if (count == 0 || count >= lanes)
+    return nullptr;
+  llvm::SmallVector<llvm::Constant *> bits;
+  for (unsigned lane = 0; lane < lanes; ++lane)
+    bits.push_back(b.getInt1(lane < count));
+  return llvm::ConstantVector::get(bits);
+}
+
+void Point::setVector(Value *first, unsigned copies, Value *mask) {
   indices[vectorDim] = first;
   count = copies;
-  tailMask = nullptr;
-  if (tail && tail < lanes) {
-    llvm::SmallVector<llvm::Constant *> bits;
-    for (unsigned lane = 0; lane < lanes; ++lane)
-      bits.push_back(b.getInt1(lane < tail));
-    tailMask = llvm::ConstantVector::get(bits);
-  }
+  tailMask = mask;
 }
 
 void Point::release(size_t depth) {
@@ -173,7 +176,7 @@ Value *Point::load(const Node &node, unsigned copy) {
   } else {
     Type *vector = memoryType(b.getContext(), type, lanes);
     Value *addresses = b.CreateGEP(element, bases[node.buffer], gatherAddresses(node, copy));
-    llvm::Constant *mask =
+    Value *mask =
         tailMask ? tailMask : llvm::Constant::getAllOnesValue(llvm::FixedVectorType::get(b.getInt1Ty(), lanes));
     result = b.CreateMaskedGather(vector, addresses, align, mask, llvm::Constant::getNullValue(vector));
   }
@@ -233,7 +236,8 @@ void Point::store(int buffer, const Linear &address, Value *stored, unsigned cop
   } else if (isUnit(address)) {
     Value *to = pointer(buffer, address, copy);
     // LLVM 22 makes a masked store of one lane of a truncated vector a store of the wide element, over its neighbours.
-    bool isOneLane = tailMask && tailMask->getAggregateElement(1)->isNullValue();
+    auto *constantMask = llvm::dyn_cast_or_null<llvm::Constant>(tailMask);
+    bool isOneLane = constantMask && constantMask->getAggregateElement(1)->isNullValue();
     if (isOneLane)
       b.CreateAlignedStore(b.CreateExtractElement(stored, uint64_t(0)), to, align);
     else if (tailMask)
@@ -242,24 +246,35 @@ void Point::store(int buffer, const Linear &address, Value *stored, unsigned cop
       b.CreateAlignedStore(stored, to, align);
   } else {
     Value *offsets = lanesOf(b, lanes, linear(address, copy, true), address.coefficients[vectorDim]);
-    llvm::Constant *mask =
+    Value *mask =
         tailMask ? tailMask : llvm::Constant::getAllOnesValue(llvm::FixedVectorType::get(b.getInt1Ty(), lanes));
     b.CreateMaskedScatter(stored, b.CreateGEP(element, bases[buffer], offsets), align, mask);
   }
 }
 
+Value *Point::loadBack(int buffer, const Linear &address, unsigned copy) {
+  DType type = kernel.bufferTypes[buffer];
+  llvm::Align align(bytesOf(type));
+  bool isVector = vectorDim >= 0 && address.coefficients[vectorDim];
+  llvm::Type *result = registerType(b.getContext(), type, isVector ? lanes : 1);
+  if (!isVector)
+    return b.CreateAlignedLoad(result, pointer(buffer, address, copy), align);
+  Value *zero = llvm::Constant::getNullValue(result);
+  if (isUnit(address)) {
+    Value *from = pointer(buffer, address, copy);
+    return tailMask ? b.CreateMaskedLoad(result, from, align, tailMask, zero)
+                    : static_cast<Value *>(b.CreateAlignedLoad(result, from, align));
+  }
+  Value *offsets = lanesOf(b, lanes, linear(address, copy, true), address.coefficients[vectorDim]);
+  Value *mask = tailMask ? tailMask : llvm::Constant::getAllOnesValue(llvm::FixedVectorType::get(b.getInt1Ty(), lanes));
+  return b.CreateMaskedGather(result, b.CreateGEP(memoryType(b.getContext(), type, 1), bases[buffer], offsets), align,
+                              mask, zero);
+}
+
 void Point::accumulate(const Root &root, unsigned copy) {
-  DType type = kernel.bufferTypes[root.buffer];
   bool isVector = vectorDim >= 0 && root.address.coefficients[vectorDim];
   Value *update = isVector ? vector(root.node, copy) : value(root.node, copy);
-  Value *to = pointer(root.buffer, root.address, copy);
-  llvm::Align align(bytesOf(type));
-  Value *before = tailMask && isVector ? b.CreateMaskedLoad(update->getType(), to, align, tailMask,
-                                                            llvm::Constant::getNullValue(update->getType()))
-                                       : static_cast<Value *>(b.CreateAlignedLoad(update->getType(), to, align));
-  Value *after = b.CreateFAdd(before, update);
-  if (tailMask && isVector)
-    b.CreateMaskedStore(after, to, align, tailMask);
-  else
-    b.CreateAlignedStore(after, to, align);
+  Value *before = loadBack(root.buffer, root.address, copy);
+  store(root.buffer, root.address,
+        update->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(before, update) : b.CreateAdd(before, update), copy);
 }

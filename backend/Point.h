@@ -11,6 +11,9 @@ using Values = llvm::SmallVector<llvm::Value *, 8>;
 Values emitLoop(Builder &b, llvm::Value *from, llvm::Value *to, int64_t step, Values carried,
                 llvm::function_ref<Values(llvm::Value *index, Values carried)> body);
 
+/// The first `count` of `lanes` lanes, or null for all of them.
+llvm::Constant *tailMask(Builder &b, unsigned lanes, unsigned count);
+
 /// The place where code is being generated: an index a dimension, and along the vector dimension `copies` vectors of
 /// `lanes` values each. A node is evaluated when it is first asked for, and kept until the scope it was evaluated in
 /// ends.
@@ -20,8 +23,8 @@ public:
         unsigned lanes);
 
   void setIndex(unsigned dim, llvm::Value *index) { indices[dim] = index; }
-  /// Along the vector dimension: the first index, how many vectors, and, in a tail, how many lanes count (0: all).
-  void setVector(llvm::Value *first, unsigned copies, unsigned tail);
+  /// Along the vector dimension: the first index, how many vectors, and, in a tail, which lanes count (null: all).
+  void setVector(llvm::Value *first, unsigned copies, llvm::Value *mask);
   llvm::Value *index(unsigned dim) const { return indices[dim]; }
   unsigned copies() const { return count; }
   bool varies(int node) const { return vectorDim >= 0 && kernel.nodes[node].dims >> vectorDim & 1; }
@@ -39,9 +42,12 @@ public:
   void store(int buffer, const Linear &address, llvm::Value *value, unsigned copy);
   /// Adds to memory instead (scatter).
   void accumulate(const Root &root, unsigned copy);
+  /// What is at vector `copy` (or, at a scalar address, in the scalar), of the type of registers; 0 outside of the
+  /// mask.
+  llvm::Value *loadBack(int buffer, const Linear &address, unsigned copy);
 
   /// Lanes that count in the tail, or null outside of it.
-  llvm::Constant *mask() const { return tailMask; }
+  llvm::Value *mask() const { return tailMask; }
 
   /// Values of an inner scope are forgotten at its end: they do not dominate what follows.
   struct Scope {
@@ -67,7 +73,7 @@ private:
   llvm::ArrayRef<llvm::Value *> bases;
   int vectorDim;
   unsigned lanes, count = 1;
-  llvm::Constant *tailMask = nullptr;
+  llvm::Value *tailMask = nullptr;
   llvm::SmallVector<llvm::Value *, 8> indices;
   std::vector<llvm::SmallVector<llvm::Value *, 4>> values; // of a node, by copy
   std::vector<std::pair<int, unsigned>> trail;             // what was evaluated, in order

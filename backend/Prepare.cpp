@@ -1,47 +1,10 @@
-// Rewrites of an entry function before it is planned, and the choice between oneDNN and generated products.
-#include "backend/Contraction.h"
+// Rewrites of an entry function before it is planned.
+#include "backend/Cost.h"
 #include "runtime/Abi.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
-
-//===--------------------------------------------------------------------------------------------------------------===//
-// The choice
-//===--------------------------------------------------------------------------------------------------------------===//
-
-namespace {
-
-struct Extent {
-  int64_t batch = 1, m = 1, n = 1, k = 1;
-};
-
-Extent extentOf(DotGeneralOp dot) {
-  Extent e;
-  for (int64_t dim : dot.getLhsBatch())
-    e.batch *= shapeOf(dot.getLhs())[dim];
-  for (int64_t dim : dot.lhsFree())
-    e.m *= shapeOf(dot.getLhs())[dim];
-  for (int64_t dim : dot.rhsFree())
-    e.n *= shapeOf(dot.getRhs())[dim];
-  for (int64_t dim : dot.getLhsContract())
-    e.k *= shapeOf(dot.getLhs())[dim];
-  return e;
-}
-
-} // namespace
-
-bool hw::backend::prefersExternal(DotGeneralOp dot) {
-  if (!elementOf(dot.getResult()).isF32())
-    return false; // oneDNN has no f64
-  Extent e = extentOf(dot);
-  // An empty product is no product for oneDNN; a thin one it does badly.
-  if (std::min({e.batch, e.m, e.n, e.k}) < 1 || std::min({e.m, e.n, e.k}) < 8)
-    return false;
-  // Generated tiles have no cache blocking: what does not fit into the second-level cache belongs to oneDNN.
-  double bytes = 4.0 * double(e.m * e.k + e.k * e.n + e.m * e.n);
-  return bytes > 2.5e6 || e.k > 2048;
-}
 
 ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
   ExternalPattern pattern{{}, HW_LINEAR, dot.getResult()};

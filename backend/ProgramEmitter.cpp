@@ -1,9 +1,12 @@
 // The entry functions: each step a call of its kernel, of oneDNN or of the runtime; and the descriptor.
 #include "backend/CodeGen.h"
+#include "backend/Plan.h"
 #include "llvm/IR/Intrinsics.h"
 
 using namespace hw;
 using namespace hw::backend;
+using llvm::ArrayRef;
+using llvm::SmallVector;
 
 ProgramEmitter::ProgramEmitter(llvm::LLVMContext &context, const Target &target, bool marks)
     : target(target), marks(marks), module(std::make_unique<llvm::Module>("hw", context)) {}
@@ -31,21 +34,21 @@ llvm::Constant *ProgramEmitter::constantData(mlir::Value value) {
   return global;
 }
 
-llvm::Function *ProgramEmitter::kernelFor(const Step &step, llvm::StringRef name) {
-  std::string key = step.kernel.print();
-  const Product &p = step.product;
-  if (step.kind == Step::Contract) {
+llvm::Function *ProgramEmitter::kernelFor(const Stage &stage, llvm::StringRef name) {
+  std::string key = stage.kernel.print();
+  const Product &p = stage.product;
+  if (stage.kind == Stage::Contract) {
     llvm::raw_string_ostream os(key);
-    os << "product " << int(p.type) << " " << p.batch << " " << p.m << " " << p.n << " " << p.k << " " << p.aOffset
-       << " " << p.bOffset;
+    os << stage.tiling.print() << " product " << int(p.type) << " " << p.batch << " " << p.m << " " << p.n << " " << p.k
+       << " " << p.aOffset << " " << p.bOffset;
     for (int i = 0; i < 3; ++i)
       os << " " << p.aStride[i] << " " << p.bStride[i];
-    os << " " << p.batchDim << p.mDim << p.nDim;
+    os << " " << p.batchDim << " " << p.mDim << " " << p.nDim;
   }
   llvm::Function *&function = kernels[key];
   if (!function)
-    function = step.kind == Step::Contract ? emitContraction(*module, target, p, step.kernel, step.tiling, name)
-                                           : emitKernel(*module, target, step.kernel, name);
+    function = stage.kind == Stage::Contract ? emitContraction(*module, target, p, stage.kernel, stage.tiling, name)
+                                             : emitKernel(*module, target, stage.kernel, name);
   return function;
 }
 
@@ -89,54 +92,280 @@ unsigned ProgramEmitter::matmulFor(const Step &step) {
   return unsigned(matmuls.size()) - 1;
 }
 
+/// An entry function. Phases of generated steps that follow each other are one body, which every thread runs, with
+/// barriers between its phases; calls of oneDNN and of the runtime stand between bodies.
 class ProgramEmitter::FunctionEmitter {
 public:
   FunctionEmitter(ProgramEmitter &program, llvm::StringRef name, const StepList &list)
       : program(program), list(list), name(name.str()), module(*program.module), b(module.getContext()) {}
 
-  llvm::Function *run() {
-    auto *pointer = b.getPtrTy();
-    auto *type = llvm::FunctionType::get(b.getVoidTy(), {pointer, pointer}, false);
-    auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
-    setTargetAttributes(*function, program.target);
-    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
-    size_t widest = 1;
-    unsigned arguments = 0;
+  Entry run() {
     for (const Buffer &buffer : list.buffers)
       arguments += buffer.place == Buffer::Argument;
-    for (const Step &step : list.steps)
-      widest = std::max(widest, step.kernel.buffers.size() + 2);
-    frame = b.CreateAlloca(pointer, b.getInt64(widest));
-    for (const Buffer &buffer : list.buffers)
-      addresses.push_back(addressOf(buffer, function, arguments));
-    for (auto [number, step] : llvm::enumerate(list.steps))
-      emit(step, name + "." + std::to_string(number));
+    auto *pointer = b.getPtrTy();
+    auto *type = llvm::FunctionType::get(b.getVoidTy(), {pointer, pointer}, false);
+    entry = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
+    setTargetAttributes(*entry, program.target);
+    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", entry));
+    llvm::Value *frame = b.CreateAlloca(pointer, b.getInt64(2));
+    b.CreateStore(entry->getArg(0), frame);
+    b.CreateStore(entry->getArg(1), b.CreateConstGEP1_64(pointer, frame, 1));
+    SmallVector<SmallVector<unsigned>> pending;
+    for (const auto &phase : list.phases) {
+      SmallVector<unsigned> steps, calls;
+      for (unsigned number : phase)
+        (list.steps[number].isCall() ? calls : steps).push_back(number);
+      if (!steps.empty())
+        pending.push_back(steps);
+      if (calls.empty())
+        continue;
+      launch(pending, frame);
+      for (unsigned number : calls)
+        emitCall(number);
+    }
+    launch(pending, frame);
     b.CreateRetVoid();
-    return function;
+    return {name, uint64_t(list.scratch), uint64_t(list.threadScratch), list.flops, list.bytes, std::move(marks),
+            entry};
   }
 
 private:
-  llvm::Value *addressOf(const Buffer &buffer, llvm::Function *function, unsigned arguments) {
+  using Builders = llvm::IRBuilderBase::InsertPointGuard;
+
+  //===-- Bodies
+  //-------------------------------------------------------------------------------------------------------===//
+
+  static bool isParallel(const Step &step) { return step.kind == Step::Region && step.tasks() > 1; }
+
+  void launch(SmallVector<SmallVector<unsigned>> &phases, llvm::Value *frame) {
+    if (phases.empty())
+      return;
+    bool pays = llvm::any_of(phases, [&](const auto &phase) {
+      return llvm::any_of(phase, [&](unsigned number) { return isParallel(list.steps[number]); });
+    });
+    llvm::Function *body = emitBody(phases);
+    if (pays)
+      call("hw_parallel", {body, frame});
+    else
+      b.CreateCall(body, {frame, b.getInt64(0), b.getInt64(1)});
+    phases.clear();
+  }
+
+  /// void body(ptr frame, i64 thread, i64 threads); the frame holds the addresses of arguments and scratch.
+  llvm::Function *emitBody(ArrayRef<SmallVector<unsigned>> phases) {
+    Builders guard(b);
+    auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()}, false);
+    auto *body = llvm::Function::Create(type, llvm::Function::InternalLinkage, name + ".body", module);
+    setTargetAttributes(*body, program.target);
+    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", body));
+    auto at = [&](unsigned slot) {
+      return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), body->getArg(0), slot));
+    };
+    llvm::Value *args = at(0), *scratch = at(1);
+    thread = body->getArg(1), threads = body->getArg(2);
+    size_t widest = 1;
+    llvm::SmallSetVector<int, 16> used;
+    for (const auto &phase : phases)
+      for (unsigned number : phase)
+        widest = std::max(widest, noteBuffers(list.steps[number], used));
+    kernelFrame = b.CreateAlloca(b.getPtrTy(), b.getInt64(widest));
+    addresses.assign(list.buffers.size(), nullptr);
+    for (int buffer : used)
+      addresses[buffer] = addressOf(list.buffers[buffer], args, scratch);
+    for (auto [number, phase] : llvm::enumerate(phases)) {
+      if (number)
+        call("hw_barrier", {threads});
+      unsigned single = 0;
+      for (unsigned step : phase)
+        if (isParallel(list.steps[step]))
+          emitTasks(step);
+        else
+          onThread(single++, [&] { emitSingle(step); });
+    }
+    b.CreateRetVoid();
+    return body;
+  }
+
+  size_t noteBuffers(const Step &step, llvm::SmallSetVector<int, 16> &used) {
+    size_t widest = 1;
+    for (const Stage &stage : step.stages) {
+      used.insert(stage.kernel.buffers.begin(), stage.kernel.buffers.end());
+      used.insert(stage.operands.begin(), stage.operands.end());
+      widest = std::max(widest, stage.kernel.buffers.size() + stage.operands.size());
+    }
+    for (const Step::Partial &partial : step.partials)
+      used.insert(partial.buffer);
+    for (int input : step.inputs)
+      if (input >= 0)
+        used.insert(input);
+    if (step.output >= 0)
+      used.insert(step.output);
+    return widest;
+  }
+
+  llvm::Value *addressOf(const Buffer &buffer, llvm::Value *args, llvm::Value *scratch) {
+    auto argument = [&](unsigned number) {
+      return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), args, number));
+    };
     switch (buffer.place) {
     case Buffer::Argument:
-      return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), function->getArg(0), buffer.number));
+      return argument(buffer.number);
     case Buffer::Result:
-      return b.CreateLoad(b.getPtrTy(),
-                          b.CreateConstGEP1_64(b.getPtrTy(), function->getArg(0), arguments + buffer.number));
+      return argument(arguments + buffer.number);
     case Buffer::Scratch:
-      return b.CreateConstGEP1_64(b.getInt8Ty(), function->getArg(1), buffer.offset);
+      return b.CreateConstGEP1_64(b.getInt8Ty(), scratch, buffer.offset);
     case Buffer::Constant:
       return program.constantData(buffer.constant);
+    case Buffer::Local: {
+      llvm::Value *own = b.CreateMul(thread, b.getInt64(list.threadScratch));
+      own = b.CreateAdd(own, b.getInt64((list.scratch + 63) / 64 * 64 + buffer.offset));
+      return b.CreateGEP(b.getInt8Ty(), scratch, own);
+    }
     }
     return nullptr;
   }
 
-  void emit(const Step &step, const std::string &kernelName) {
-    switch (step.kind) {
-    case Step::Loops:
-    case Step::Contract:
-      return launch(step, kernelName);
-    case Step::External: {
+  /// Steps of one task fall to the threads in turn, from the last one on: tasks are dealt from the first one on.
+  void onThread(unsigned turn, llvm::function_ref<void()> body) {
+    llvm::Value *chosen = b.CreateURem(b.getInt64(turn), threads);
+    chosen = b.CreateSub(b.CreateSub(threads, b.getInt64(1)), chosen);
+    llvm::Function *function = b.GetInsertBlock()->getParent();
+    auto *mine = llvm::BasicBlock::Create(b.getContext(), "mine", function),
+         *next = llvm::BasicBlock::Create(b.getContext(), "next", function);
+    b.CreateCondBr(b.CreateICmpEQ(thread, chosen), mine, next);
+    b.SetInsertPoint(mine);
+    body();
+    b.CreateBr(next);
+    b.SetInsertPoint(next);
+  }
+
+  /// A block of neighbouring tasks for each thread: what it wrote in one phase it finds in its cache in the next.
+  void emitTasks(unsigned number) {
+    const Step &step = list.steps[number];
+    llvm::Value *tasks = b.getInt64(step.tasks());
+    auto bound = [&](llvm::Value *at) { return b.CreateUDiv(b.CreateMul(tasks, at), threads); };
+    llvm::Value *low = bound(thread), *high = bound(b.CreateAdd(thread, b.getInt64(1)));
+    unsigned first = firstMark(step);
+    emitLoop(b, low, high, 1, {}, [&](llvm::Value *task, Values) {
+      emitTask(step, task, first);
+      return Values();
+    });
+  }
+
+  void emitSingle(unsigned number) {
+    const Step &step = list.steps[number];
+    if (step.kind == Step::Region)
+      return emitTask(step, b.getInt64(0), firstMark(step));
+    unsigned mark = addMark(step.title(), step.loc, step.flops, step.bytes);
+    marked(mark, [&] {
+      switch (step.kind) {
+      case Step::Fill:
+        b.CreateMemSet(addresses[step.output], b.getInt8(step.fill), uint64_t(list.buffers[step.output].bytes()),
+                       llvm::MaybeAlign(64));
+        return;
+      case Step::Check: {
+        const Buffer &checked = list.buffers[step.inputs[0]];
+        b.CreateCall(program.checkFunction(checked.type), {addresses[step.inputs[0]], b.getInt64(checked.elements),
+                                                           b.getInt32(step.ordinal), addresses[step.output]});
+        return;
+      }
+      default: // Copy: the places may be the same one, where an argument is returned as it came
+        b.CreateMemMove(addresses[step.output], llvm::MaybeAlign(64), addresses[step.inputs[0]], llvm::MaybeAlign(64),
+                        uint64_t(list.buffers[step.output].bytes()));
+      }
+    });
+  }
+
+  /// One task of a region: its partial sums, then tile by tile all stages.
+  void emitTask(const Step &step, llvm::Value *task, unsigned firstMark) {
+    llvm::DenseMap<int, llvm::Value *> own;
+    for (const Step::Partial &partial : step.partials) {
+      uint64_t bytes = uint64_t(partial.elements) * bytesOf(list.buffers[partial.buffer].type);
+      llvm::Value *place = addresses[partial.buffer];
+      if (step.tasks() > 1)
+        place = b.CreateGEP(b.getInt8Ty(), place, b.CreateMul(task, b.getInt64(int64_t(bytes))));
+      own[partial.buffer] = place;
+      if (partial.startsAtZero)
+        b.CreateMemSet(place, b.getInt8(0), bytes, llvm::MaybeAlign(bytesOf(list.buffers[partial.buffer].type)));
+    }
+    auto inside = [&](llvm::Value *low, llvm::Value *high) {
+      for (auto [number, stage] : llvm::enumerate(step.stages))
+        marked(firstMark + unsigned(number), [&, &stage = stage] { runStage(stage, own, low, high); });
+    };
+    llvm::Value *low = b.CreateMul(task, b.getInt64(step.chunk), "", true, true);
+    llvm::Value *high = b.CreateAdd(low, b.getInt64(step.chunk), "", true, true);
+    if (step.extent % step.chunk)
+      high = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, b.getInt64(step.extent));
+    if (step.tile >= step.chunk)
+      return inside(low, high);
+    emitLoop(b, low, high, step.tile, {}, [&](llvm::Value *tile, Values) {
+      llvm::Value *end = b.CreateAdd(tile, b.getInt64(step.tile), "", true, true);
+      if (step.extent % step.tile)
+        end = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, end, high);
+      inside(tile, end);
+      return Values();
+    });
+  }
+
+  void runStage(const Stage &stage, const llvm::DenseMap<int, llvm::Value *> &own, llvm::Value *low,
+                llvm::Value *high) {
+    size_t slot = 0;
+    auto put = [&](int number) {
+      llvm::Value *address = own.lookup(number);
+      if (!address)
+        address = addresses[number];
+      const Buffer &buffer = list.buffers[number];
+      if (buffer.place == Buffer::Local) // rows are numbered as in the whole
+        address = b.CreateGEP(memoryType(module.getContext(), buffer.type, 1), address,
+                              b.CreateNeg(b.CreateMul(low, b.getInt64(buffer.rowElements))));
+      b.CreateStore(address, b.CreateConstGEP1_64(b.getPtrTy(), kernelFrame, slot++));
+    };
+    for (int buffer : stage.kernel.buffers)
+      put(buffer);
+    for (int buffer : stage.operands)
+      put(buffer);
+    llvm::Function *kernel = program.kernelFor(stage, name + "." + std::to_string(kernels++));
+    b.CreateCall(kernel, {kernelFrame, low, high});
+  }
+
+  //===-- Marks
+  //--------------------------------------------------------------------------------------------------------===//
+
+  unsigned addMark(const std::string &title, mlir::Location loc, double flops, double bytes) {
+    marks.push_back({title, locationText(loc), flops, bytes});
+    return unsigned(marks.size()) - 1;
+  }
+  unsigned firstMark(const Step &step) {
+    unsigned first = unsigned(marks.size());
+    for (const Stage &stage : step.stages)
+      addMark(stage.title(), stage.loc, stage.flops, stage.bytes);
+    return first;
+  }
+  void marked(unsigned number, llvm::function_ref<void()> body) {
+    auto mark = [&](int isEnd) {
+      if (program.marks)
+        call("hw_mark", {b.getInt64(int64_t(program.entries.size())), b.getInt64(number), thread, b.getInt32(isEnd)});
+    };
+    mark(0);
+    body();
+    mark(1);
+  }
+
+  //===-- Calls
+  //--------------------------------------------------------------------------------------------------------===//
+
+  void emitCall(unsigned number) {
+    const Step &step = list.steps[number];
+    thread = b.getInt64(0), threads = b.getInt64(1);
+    llvm::SmallSetVector<int, 16> used;
+    noteBuffers(step, used);
+    addresses.assign(list.buffers.size(), nullptr);
+    for (int buffer : used)
+      addresses[buffer] = addressOf(list.buffers[buffer], entry->getArg(0), entry->getArg(1));
+    unsigned mark = addMark(step.title(), step.loc, step.flops, step.bytes);
+    marked(mark, [&] {
+      if (step.kind == Step::Library)
+        return library(step);
       llvm::Value *bias =
           step.inputs[2] >= 0 ? addresses[step.inputs[2]] : llvm::ConstantPointerNull::get(b.getPtrTy());
       const Product &p = step.product;
@@ -145,26 +374,7 @@ private:
       };
       call("hw_run_matmul", {b.getInt64(program.matmulFor(step)), shifted(step.inputs[0], p.aOffset),
                              shifted(step.inputs[1], p.bOffset), bias, addresses[step.output]});
-      return;
-    }
-    case Step::Library:
-      return library(step);
-    case Step::Fill:
-      b.CreateMemSet(addresses[step.output], b.getInt8(step.fill), uint64_t(list.buffers[step.output].bytes()),
-                     llvm::MaybeAlign(64));
-      return;
-    case Step::Check: {
-      const Buffer &checked = list.buffers[step.inputs[0]];
-      b.CreateCall(program.checkFunction(checked.type), {addresses[step.inputs[0]], b.getInt64(checked.elements),
-                                                         b.getInt32(step.ordinal), addresses[step.output]});
-      return;
-    }
-    case Step::Copy:
-      // The places may be the same one, where an argument is returned as it came.
-      b.CreateMemMove(addresses[step.output], llvm::MaybeAlign(64), addresses[step.inputs[0]], llvm::MaybeAlign(64),
-                      uint64_t(list.buffers[step.output].bytes()));
-      return;
-    }
+    });
   }
 
   llvm::Value *call(llvm::StringRef callee, llvm::ArrayRef<llvm::Value *> operands) {
@@ -173,38 +383,6 @@ private:
       types.push_back(operand->getType());
     auto function = module.getOrInsertFunction(callee, llvm::FunctionType::get(b.getVoidTy(), types, false));
     return b.CreateCall(function, operands);
-  }
-
-  void launch(const Step &step, const std::string &kernelName) {
-    llvm::Function *kernel = program.kernelFor(step, kernelName);
-    size_t slot = 0;
-    auto put = [&](int buffer) { b.CreateStore(addresses[buffer], b.CreateConstGEP1_64(b.getPtrTy(), frame, slot++)); };
-    for (int buffer : step.kernel.buffers)
-      put(buffer);
-    for (int buffer : step.inputs)
-      put(buffer);
-    if (step.kernel.schedule.count == 1)
-      b.CreateCall(kernel, {frame, b.getInt64(0)});
-    else
-      call("hw_parallel", {bodyOf(kernel, step.kernel.schedule.count), frame});
-  }
-
-  /// void body(ptr frame, i64 thread, i64 threads): a block of neighbouring tasks for each thread.
-  llvm::Function *bodyOf(llvm::Function *kernel, int64_t count) {
-    Builder inner(module.getContext());
-    auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()}, false);
-    auto *body = llvm::Function::Create(type, llvm::Function::InternalLinkage, kernel->getName() + ".body", module);
-    setTargetAttributes(*body, program.target);
-    inner.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", body));
-    llvm::Value *thread = body->getArg(1), *threads = body->getArg(2), *tasks = inner.getInt64(count);
-    auto bound = [&](llvm::Value *number) { return inner.CreateUDiv(inner.CreateMul(tasks, number), threads); };
-    llvm::Value *low = bound(thread), *high = bound(inner.CreateAdd(thread, inner.getInt64(1)));
-    emitLoop(inner, low, high, 1, {}, [&](llvm::Value *task, Values) {
-      inner.CreateCall(kernel, {body->getArg(0), task});
-      return Values();
-    });
-    inner.CreateRetVoid();
-    return body;
   }
 
   void library(const Step &step) {
@@ -232,13 +410,16 @@ private:
   std::string name;
   llvm::Module &module;
   Builder b;
-  llvm::Value *frame = nullptr;
+  llvm::Function *entry = nullptr;
+  unsigned arguments = 0, kernels = 0;
+  // Of the body that is being emitted.
+  llvm::Value *thread = nullptr, *threads = nullptr, *kernelFrame = nullptr;
   llvm::SmallVector<llvm::Value *> addresses;
+  std::vector<Entry::Mark> marks;
 };
 
 void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list) {
-  llvm::Function *function = FunctionEmitter(*this, name, list).run();
-  entries.push_back({name.str(), uint64_t(list.scratch), 0, list.flops, list.bytes, {}, function});
+  entries.push_back(FunctionEmitter(*this, name, list).run());
 }
 
 void ProgramEmitter::finish(llvm::StringRef plan) {

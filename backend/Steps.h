@@ -5,37 +5,80 @@
 namespace hw::backend {
 
 struct Buffer {
-  enum Place { Argument, Result, Scratch, Constant } place;
+  enum Place { Argument, Result, Scratch, Constant, Local } place; // Local: a tile's rows, each thread its own
   DType type;
   int64_t elements;
-  unsigned number = 0;               // of the argument or result
-  int64_t offset = 0;                // in scratch
-  mlir::Value constant;              // the value of a dense constant
-  int firstStep = -1, lastStep = -1; // when it is in use
+  unsigned number = 0;       // of the argument or result
+  int64_t offset = 0;        // in scratch, or in the thread's scratch
+  mlir::Value constant;      // the value of a dense constant
+  int64_t rowElements = 0;   // Local: from row to row
+  int first = -1, last = -1; // when it is in use: phases; Local: stages
   int64_t bytes() const { return elements * bytesOf(type); }
 };
 
+/// A loop nest, or a product with its epilogue.
+struct Stage {
+  enum Kind { Loops, Contract } kind;
+  Kernel kernel;                      // Contract: the epilogue
+  Product product;                    // Contract
+  Tiling tiling;                      // Contract
+  llvm::SmallVector<int, 2> operands; // Contract: buffers a, b
+  mlir::Operation *op = nullptr;
+  mlir::Location loc;
+  double flops = 0, bytes = 0; // of a call of the entry
+
+  Stage(Kind kind, mlir::Location loc, mlir::Operation *op) : kind(kind), op(op), loc(loc) {}
+  std::string title() const; // e.g. "product 2000x60x30, max"
+};
+
+/// A region runs its stages over a range, 0..extent-1, of a dimension that all of them have: tasks of `chunk`, dealt to
+/// threads, each in tiles of `tile`: on one tile all stages run before the next tile begins. What a stage sums over the
+/// range lands in a row of partial sums, one a task, and a later step adds those up in the order of tasks.
 struct Step {
-  enum Kind { Loops, Contract, External, Library, Fill, Copy, Check } kind;
-  Kernel kernel;                    // Loops; Contract: the epilogue
-  Product product;                  // Contract, External
-  Tiling tiling;                    // Contract
+  enum Kind { Region, External, Library, Fill, Copy, Check } kind;
+  std::vector<Stage> stages; // Region
+  int64_t extent = 1, chunk = 1, tile = 1;
+  struct Partial {
+    int buffer; // `tasks() * elements` of it
+    int64_t elements;
+    bool startsAtZero; // stages add to it
+  };
+  llvm::SmallVector<Partial, 4> partials;
+  std::string why;                  // of the choices, for people
+  Product product;                  // External
   int32_t activation = 0;           // External
-  mlir::Operation *op = nullptr;    // Library
-  llvm::SmallVector<int, 3> inputs; // buffers; Contract: a, b; External: a, b, bias or -1
+  mlir::Operation *op = nullptr;    // Library, External
+  llvm::SmallVector<int, 3> inputs; // buffers; External: a, b, bias or -1
   int output = -1;                  // Fill, Copy, Library, External, Check
   uint8_t fill = 0;                 // Fill: every byte
   int32_t ordinal = 0;              // Check: what `output` becomes where inputs[0] is not finite and it is -1
+  double flops = 0, bytes = 0;      // not Region
   mlir::Location loc;               // of the op it is named after
 
   Step(Kind kind, mlir::Location loc, mlir::Operation *op = nullptr) : kind(kind), op(op), loc(loc) {}
+  int64_t tasks() const { return (extent + chunk - 1) / chunk; }
+  /// Runs on the thread that calls the entry, with all threads to itself.
+  bool isCall() const { return kind == External || kind == Library; }
+  std::string title() const;
 };
 
 struct StepList {
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
-  int64_t scratch = 0; // bytes
+  std::vector<llvm::SmallVector<unsigned>> phases; // steps that may run at the same time
+  llvm::DenseMap<int, int> sameMemory;             // a result's buffer: the argument's that it takes over
+  int64_t scratch = 0, threadScratch = 0;          // bytes
   double flops = 0, bytes = 0;
+
+  int addScratch(DType type, int64_t elements);
+  /// The buffers that a step reads, and those that it writes; an argument and the result that takes over its memory are
+  /// one, by the argument's number.
+  struct Access {
+    llvm::SmallSetVector<int, 8> reads, writes;
+  };
+  Access accessOf(const Step &step) const;
+  Access accessOf(const Stage &stage) const;
+  static bool conflict(const Access &before, const Access &after);
   std::string print() const;
 };
 
@@ -51,5 +94,20 @@ StepList lowerDiagnosis(mlir::Block &block, const Target &target, llvm::SmallVec
 
 /// Builds the kernel that computes the roots of a unit; `bufferOf` numbers values in memory.
 Kernel trace(const FusionPlan &plan, const Unit &unit, llvm::function_ref<int(mlir::Value)> bufferOf);
+
+/// Of a product whose sum is going to be complete only later: its result goes to memory as it is, and what the epilogue
+/// made of it becomes a step that is to run then. None if there was nothing but the store.
+std::optional<Step> detachEpilogue(StepList &list, Stage &product);
+
+/// Merges steps of one stage each into regions of several, where all walk the rows of what is passed between them, and
+/// keeps what is passed in rows of a tile (Regions.cpp).
+void formRegions(StepList &list, const Target &target);
+
+/// Chooses loops, register tiles, tiles and tasks of every region, and adds the steps that complete split sums.
+void scheduleSteps(StepList &list, const Target &target);
+
+/// Groups steps that do not depend on each other into phases, and places scratch (Phases.cpp).
+void formPhases(StepList &list);
+void placeScratch(StepList &list);
 
 } // namespace hw::backend

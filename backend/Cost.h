@@ -1,0 +1,40 @@
+// The cost function: everything that is chosen by weighing times is chosen here, from sizes and the target alone, so
+// that results are reproducible. Nothing is ever timed when a program is compiled. bench/sweep shows where the choices
+// are wrong, and by how much.
+#pragma once
+#include "backend/Steps.h"
+
+namespace hw::backend {
+
+/// Whether oneDNN does the product better than generated loops.
+bool prefersExternal(DotGeneralOp dot);
+
+/// Whether a value of so many elements that several kernels use is better computed in each of them, at `cost` additions
+/// an element, than kept in memory.
+bool prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement);
+
+/// The vector dimension, lanes and unrolling of a kernel whose dimension `rangeDim` (-1: none) is run `extent` indices
+/// a time.
+void chooseLoops(Kernel &kernel, int rangeDim, int64_t extent, const Target &target);
+
+/// Cycles of one thread for the kernel as it is scheduled, with data in the second-level cache.
+double cyclesOf(const Kernel &kernel, const Target &target);
+
+/// The register tile of a product of which at most `rows` rows are run at a time.
+Tiling chooseTiling(const Product &product, int64_t rows, const Target &target);
+/// Cycles of one thread for m x n x k of it.
+double cyclesOf(const Product &product, const Tiling &tiling, int64_t m, int64_t k, const Target &target);
+
+/// How a step of one stage is split into tasks: sets the stage's range, the step's extent, chunk and tile.
+void chooseTasks(Step &step, const Target &target);
+
+/// What chooseRows has to know of the rows that a region passes from stage to stage.
+struct RowTraffic {
+  int64_t localBytes = 0;  // a row of what is passed between stages
+  int64_t sharedBytes = 0; // what every tile reads whole: weights
+  int64_t sumBytes = 0;    // what is summed over rows
+};
+/// Tile and tasks of a region of several stages, register tiles and loops of its stages; false if it does not pay.
+bool chooseRows(Step &region, const RowTraffic &traffic, const Target &target);
+
+} // namespace hw::backend
