@@ -50,9 +50,10 @@ bool hw::backend::prefersExternal(DotGeneralOp dot) {
 }
 
 bool hw::backend::prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement) {
-  // To keep a value costs a store and loads: a few cycles a vector as long as it stays in the second-level cache, ten
-  // times that from memory.
-  return cost < (elements * bytesPerElement <= 2 * kSecondLevel ? 6u : 20u);
+  // To keep a value costs a store and loads: a few cycles a vector as long as it stays in the second-level cache, more
+  // from memory. (Not so much more that a function like tanh should be computed twice: where rows are independent, a
+  // region keeps the value in the cache whatever its size.)
+  return cost < (elements * bytesPerElement <= 2 * kSecondLevel ? 6u : 12u);
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//
@@ -384,17 +385,30 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
   // adds to in the first two.
   if (rows < 64 || traffic.sharedBytes > kSecondLevel / 2 || traffic.sumBytes > kSecondLevel / 4)
     return false;
+  // Kernels' cycles by the number of rows, as a line through two of its points.
+  auto kernelCycles = [&](int64_t tile) {
+    double cycles = 0;
+    for (const Stage &stage : region.stages)
+      if (stage.kind == Stage::Loops) {
+        Kernel kernel = stage.kernel;
+        int dim = kernel.schedule.rangeDim;
+        chooseLoops(kernel, dim, tile, target);
+        kernel.domain[dim] = tile;
+        cycles += cyclesOf(kernel, target);
+      }
+    return cycles;
+  };
+  double at64 = kernelCycles(64), aRow = (kernelCycles(128) - at64) / 64;
   double least = 0;
   int64_t bestTile = 0, bestTasks = 1;
   int64_t mostRows = std::clamp<int64_t>(kSecondLevel / 4 / std::max<int64_t>(1, traffic.localBytes), 8, 512);
   for (int64_t tile = 8; tile <= std::min(rows, mostRows); ++tile) {
-    double cycles = 0; // of a tile
+    double cycles = std::max(0.0, at64 + aRow * double(tile - 64)); // of a tile
     bool fits = true;
     for (const Stage &stage : region.stages) {
-      if (stage.kind == Stage::Loops) {
-        cycles += 40; // loops start and end
+      cycles += 40; // loops start and end
+      if (stage.kind == Stage::Loops)
         continue;
-      }
       Role range = stage.tiling.range;
       Product p = stage.product;
       (range == Role::Rows ? p.m : range == Role::Batch ? p.batch : p.k) = tile;

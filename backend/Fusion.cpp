@@ -305,7 +305,7 @@ private:
     return value.getDefiningOp<ConstantOp>() && !isDenseConstant(value);
   }
 
-  /// Additions an element; loads count as one.
+  /// Additions an element; a load counts as one, or as none where it serves many elements.
   static unsigned ownCost(Operation *op) {
     if (isa<RandomBitsOp>(op))
       return costOf(Opcode::Random);
@@ -325,7 +325,7 @@ private:
       unsigned total = ownCost(op), size = 1;
       for (Value operand : op->getOperands()) {
         bool isLoad = !operand.getDefiningOp() || plan.isStored(operand) || isDenseConstant(operand);
-        total += isLoad ? 1 : cost.lookup(operand);
+        total += isLoad ? sizeOf(operand) >= sizeOf(result) : cost.lookup(operand);
         size += isLoad ? 1 : nodes.lookup(operand);
       }
       // Code must not grow without bound where values are used again and again.
@@ -334,13 +334,17 @@ private:
         total = size = 1;
       }
       bool isShared = !result.hasOneUse() && !result.use_empty();
-      cost[result] = isShared && total >= 6 && elementwiseOp(op) ? 2 : total;
+      cost[result] = isShared && !isRecomputed(result, total) && elementwiseOp(op) ? 2 : total;
       fullCost[result] = total;
       nodes[result] = size;
     }
     for (Operation *op : llvm::reverse(ops))
       if (isInlinable(op))
         decide(op);
+  }
+
+  static bool isRecomputed(Value value, unsigned cost) {
+    return prefersRecomputing(cost, sizeOf(value), bytesOf(dtypeOf(elementOf(value))));
   }
 
   static int64_t sizeOf(Value value) { return typeOf(value).getNumElements(); }
@@ -390,7 +394,7 @@ private:
     unsigned total = fullCost.lookup(value);
     bool isScalar = sizeOf(value) == 1;
     bool repeats = !isScalar && points > sizeOf(value) && total > 3;
-    bool again = kernels.size() > 1 && total >= 6;
+    bool again = kernels.size() > 1 && !isRecomputed(value, total);
     if (repeats || again) {
       plan.stored.insert(value);
       kernels.clear();
@@ -522,8 +526,7 @@ private:
       return false;
     if (llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Scatter; }))
       return false;
-    if (unit.kind == Unit::Contract &&
-        (unit.external || reduced || !reads.contains(unit.op->getResult(0)) || root.source != root.dest))
+    if (unit.kind == Unit::Contract && !joinsProduct(number, root, reduced, reads))
       return false;
     if (unit.reduced && reduced && unit.reduced != reduced)
       return false;
@@ -545,6 +548,18 @@ private:
         }
       }
     return true;
+  }
+
+  /// What a generated product's epilogue takes: elementwise computation on what is there, and sums of it over the rows.
+  bool joinsProduct(unsigned number, const RootSpec &root, uint64_t reduced, const llvm::SetVector<Value> &reads) {
+    const Unit &unit = plan.units[number];
+    auto dot = cast<DotGeneralOp>(unit.op);
+    if (unit.external ||
+        llvm::none_of(reads, [&](Value value) { return llvm::is_contained(plan.producers.lookup(value), number); }))
+      return false;
+    bool isRowSum = root.kind == RootKind::Sum && reduced == 1 && dot.getLhsBatch().empty() && !dot.lhsFree().empty() &&
+                    isFloat(dtypeOf(elementOf(root.dest)));
+    return reduced ? isRowSum : root.source == root.dest;
   }
 
   /// Values that only their own unit uses stay in registers.

@@ -66,6 +66,77 @@ void readRectified(Block &block) {
   }
 }
 
+/// The factors of a product, through selections against zero: sum(select(m, a b, 0)) is a sum of a, b under the mask m.
+struct Factors {
+  SmallVector<Value> masks, values;
+  SmallVector<Value> inner; // products and selections that were looked through
+
+  void collect(Value value) {
+    if (auto mul = value.getDefiningOp<MulOp>()) {
+      inner.push_back(value);
+      collect(mul.getLhs());
+      collect(mul.getRhs());
+    } else if (auto select = value.getDefiningOp<SelectOp>(); select && isZero(select->getOperand(2))) {
+      inner.push_back(value);
+      masks.push_back(select->getOperand(0));
+      collect(select->getOperand(1));
+    } else {
+      values.push_back(value);
+    }
+  }
+};
+
+/// Of which operand's value `value` shows the same along all of `dims`, or null.
+Value constantAlong(Value value, ArrayRef<int64_t> dims) {
+  auto broadcast = value.getDefiningOp<BroadcastOp>();
+  if (!broadcast || llvm::any_of(broadcast.getDims(), [&](int64_t dim) { return llvm::is_contained(dims, dim); }))
+    return {};
+  return broadcast.getOperand();
+}
+
+/// sum(a v) = v sum(a), where v is the same for all terms: one multiplication a sum in place of one a term.
+void takeOutFactors(Block &block) {
+  for (ReduceSumOp sum : llvm::to_vector(block.getOps<ReduceSumOp>())) {
+    if (!isa<FloatType>(elementOf(sum.getResult())))
+      continue;
+    Factors factors;
+    factors.collect(sum.getOperand());
+    // Where a part is wanted as it is, by a product above all, nothing is gained.
+    bool isOwn = llvm::all_of(factors.inner, [](Value value) {
+      return llvm::all_of(value.getUsers(), [](Operation *user) { return isa<MulOp, SelectOp, ReduceSumOp>(user); });
+    });
+    SmallVector<Value> inside, outside;
+    for (Value value : factors.values)
+      (constantAlong(value, sum.getDims()) ? outside : inside).push_back(value);
+    if (!isOwn || outside.empty() || inside.empty())
+      continue;
+    OpBuilder builder(sum);
+    Location loc = sum.getLoc();
+    // What varies along fewer dimensions comes first: it is computed in an outer loop.
+    llvm::stable_sort(inside, [](Value a, Value b) {
+      return bool(a.getDefiningOp<BroadcastOp>()) > bool(b.getDefiningOp<BroadcastOp>());
+    });
+    Value term = inside[0];
+    for (Value value : ArrayRef(inside).drop_front())
+      term = MulOp::create(builder, loc, term, value);
+    for (Value mask : llvm::reverse(factors.masks)) {
+      auto zero = DenseElementsAttr::get(typeOf(term), builder.getZeroAttr(elementOf(term)));
+      term = SelectOp::create(builder, loc, mask, term, ConstantOp::create(builder, loc, zero));
+    }
+    Value result = ReduceSumOp::create(builder, loc, term, sum.getDims());
+    for (Value value : outside) {
+      auto broadcast = value.getDefiningOp<BroadcastOp>();
+      SmallVector<int64_t> dims; // with those that are summed left out
+      for (int64_t dim : broadcast.getDims())
+        dims.push_back(dim - llvm::count_if(sum.getDims(), [&](int64_t summed) { return summed < dim; }));
+      Value factor = BroadcastOp::create(builder, loc, typeOf(result), broadcast.getOperand(), dims);
+      result = MulOp::create(builder, loc, result, factor);
+    }
+    sum.getResult().replaceAllUsesWith(result);
+    sum.erase();
+  }
+}
+
 /// `value` with its dimensions in the order of the groups, each group merged into one dimension (none for an empty
 /// group).
 Value grouped(OpBuilder &builder, Location loc, Value value, ArrayRef<SmallVector<int64_t>> groups) {
@@ -140,6 +211,7 @@ void hw::backend::prepare(Block &block, bool externalProducts) {
     stop.erase();
   }
   readRectified(block);
+  takeOutFactors(block);
   for (DotGeneralOp dot : llvm::to_vector(block.getOps<DotGeneralOp>())) {
     OpBuilder builder(dot);
     DotGeneralOp flat = flatten(builder, dot);

@@ -133,7 +133,7 @@ private:
         add(1, staysInRow(p.bStride[0], p.bOffset, {{p.k, p.bStride[1]}, {p.n, p.bStride[2]}}, b));
       }
     }
-    bool isBehind = loop.dim < 0; // the epilogue of a sum that is then complete: see detachEpilogue
+    bool isBehind = loop.dim < 0; // a sum that is then complete
     for (const Node &node : kernel.nodes)
       if (node.op == Opcode::Load) {
         int buffer = kernel.buffers[node.buffer];
@@ -177,74 +177,104 @@ private:
 
   /// Forms a region of the steps from number `from` on, if there is one that pays. Returns where to go on.
   size_t form(int64_t rows, size_t from) {
+    StepList whole = list;
+    llvm::DenseMap<unsigned, unsigned> restOf = separateSums(rows, from);
     SmallVector<Member> members;
     SmallVector<unsigned> before, after;
     SmallVector<StepList::Access> inside, behind;
     for (unsigned number = from; number < list.steps.size(); ++number) {
-      Step &step = list.steps[number];
+      const Step &step = list.steps[number];
       StepList::Access access = list.accessOf(step);
       auto conflicts = [&](ArrayRef<StepList::Access> others) {
         return llvm::any_of(others, [&](const auto &other) { return StepList::conflict(other, access); });
       };
-      if (conflicts(behind)) {
-        after.push_back(number);
-        behind.push_back(access);
-        continue;
-      }
-      bool isIn = false;
-      if (isCandidate(step))
-        for (const RowLoop &loop : loopsOf(step.stages[0])) {
-          if (rowsOf(step.stages[0], loop) != rows)
-            continue;
-          auto touches = touchesOf(step.stages[0], loop, rows);
-          if (!touches || !joins(members, *touches))
-            continue;
-          members.push_back({number, loop, *touches});
-          isIn = true;
-          break;
-        }
-      if (isIn) {
+      bool isBehind = conflicts(behind);
+      if (auto member = isBehind ? std::nullopt : memberOf(number, members, rows)) {
+        members.push_back(std::move(*member));
         inside.push_back(access);
-      } else if (conflicts(inside)) {
+      } else if (isBehind || conflicts(inside)) {
         after.push_back(number);
         behind.push_back(access);
       } else {
         before.push_back(number);
       }
     }
-    if (members.size() < 2)
-      return list.steps.size();
-    StepList trial = list; // so that a region that does not pay leaves nothing behind
-    std::optional<Step> region = build(members, rows);
+    std::optional<Step> region = members.size() < 2 ? std::nullopt : build(members, rows);
     if (!region) {
-      list = std::move(trial);
+      list = std::move(whole);
       return list.steps.size();
     }
+    for (const Member &member : members)
+      restOf.erase(member.step);
+    // Products that did not come in get their epilogues back, where these stand.
+    llvm::DenseSet<unsigned> dropped;
+    for (auto [product, rest] : restOf) {
+      dropped.insert(product);
+      list.steps[rest] = wholeOf(whole, list.steps[product]);
+    }
     std::vector<Step> steps(list.steps.begin(), list.steps.begin() + from);
-    for (unsigned number : before)
-      steps.push_back(list.steps[number]);
+    auto take = [&](ArrayRef<unsigned> numbers) {
+      for (unsigned number : numbers)
+        if (!dropped.contains(number))
+          steps.push_back(std::move(list.steps[number]));
+    };
+    take(before);
     steps.push_back(std::move(*region));
     size_t next = steps.size();
-    for (Step &step : detached)
-      steps.push_back(std::move(step));
-    detached.clear();
-    for (unsigned number : after)
-      steps.push_back(list.steps[number]);
+    take(after);
     list.steps = std::move(steps);
     return next;
   }
 
+  /// The step as a member, if it may join.
+  std::optional<Member> memberOf(unsigned number, ArrayRef<Member> members, int64_t rows) const {
+    const Step &step = list.steps[number];
+    if (!isCandidate(step))
+      return std::nullopt;
+    for (const RowLoop &loop : loopsOf(step.stages[0])) {
+      if (rowsOf(step.stages[0], loop) != rows)
+        continue;
+      auto touches = touchesOf(step.stages[0], loop, rows);
+      if (touches && joins(members, *touches))
+        return Member{number, loop, std::move(*touches)};
+    }
+    return std::nullopt;
+  }
+
+  /// Products that sum over rows may be stages only without their epilogues, which need the whole sum: they become two
+  /// steps each. Returns the second one's number of each first one.
+  llvm::DenseMap<unsigned, unsigned> separateSums(int64_t rows, size_t from) {
+    llvm::DenseMap<unsigned, unsigned> restOf;
+    std::vector<Step> steps;
+    for (auto [number, step] : llvm::enumerate(list.steps)) {
+      bool isSum = number >= from && isCandidate(step) && step.stages[0].kind == Stage::Contract &&
+                   step.stages[0].product.k == rows && !step.stages[0].kernel.reduced;
+      std::optional<Step> rest = isSum ? detachEpilogue(list, step.stages[0]) : std::nullopt;
+      steps.push_back(step);
+      if (rest) {
+        restOf[unsigned(steps.size()) - 1] = unsigned(steps.size());
+        steps.push_back(std::move(*rest));
+      }
+    }
+    list.steps = std::move(steps);
+    return restOf;
+  }
+
+  /// The step that a separated product was before.
+  static const Step &wholeOf(const StepList &whole, const Step &product) {
+    for (const Step &step : whole.steps)
+      if (isCandidate(step) && step.stages[0].op == product.stages[0].op && step.stages[0].kind == Stage::Contract)
+        return step;
+    llvm_unreachable("a product is of some step");
+  }
+
   std::optional<Step> build(ArrayRef<Member> members, int64_t rows) {
-    detached.clear();
     Step region(Step::Region, list.steps[members[0].step].loc);
     region.extent = rows;
     for (const Member &member : members) {
       Stage stage = list.steps[member.step].stages[0];
       if (stage.kind == Stage::Contract) {
         stage.tiling.range = member.loop.role;
-        if (member.loop.role == Role::Contracted)
-          if (auto rest = detachEpilogue(list, stage))
-            detached.push_back(std::move(*rest));
       } else {
         stage.kernel.schedule.rangeDim = member.loop.dim;
       }
@@ -332,7 +362,6 @@ private:
 
   StepList &list;
   const Target &target;
-  std::vector<Step> detached; // epilogues, to run behind the region that is being built
 };
 
 } // namespace
