@@ -59,8 +59,8 @@ typedef struct {
 
 //---- called by compiled code -----------------------------------------------------------------------------------------
 
-/// Runs body(frame, thread, threads) once on each of the program's threads; with threads = 1 where it is called inside of
-/// another body. Which part of its work falls to which thread is the body's own affair.
+/// Runs body(frame, thread, threads) once on each of the program's threads; with threads = 1 where it is called inside
+/// of another body. Which part of its work falls to which thread is the body's own affair.
 typedef void (*hw_body)(void *frame, int64_t thread, int64_t threads);
 void hw_parallel(hw_body body, void *frame);
 
