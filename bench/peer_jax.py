@@ -1,46 +1,17 @@
-"""JAX on the cases of bench/compare: one JSON line a case, {"case", "peer", "us"}, us the median of single steps.
+"""JAX on the trainings of cases.py: one JSON line a case, {"case", "peer", "us"}, us the median of single steps.
 
-    peer_jax.py [--seconds S] [CASE...]        fit_deep fit_shallow mnist_mlp, and cold_fit, which a runner times from outside
+    peer_jax.py [--seconds S] CASE...       a name of cases.py, or cold_fit, which a runner times from outside
+    peer_jax.py --agree FOLDER CASE         the steps of a run of bench/CASE.hw again: {"case", "peer", "distance"}
 """
-import argparse
-import json
+import cases  # first: its clock starts with the process
 import os
-import statistics
-import time
 
-START = time.perf_counter()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def wave():
-    """x: [2000, 1], y: [2000, 1]"""
-    x = jnp.linspace(-1, 1, 2000, dtype=jnp.float32)[:, None] + 1e-4
-    return x, jnp.sin(5 * np.pi * x) / (5 * np.pi * x)
-
-
-def images():
-    """x: [256, 784], label: [256]"""
-    random = np.random.default_rng(0)
-    return jnp.asarray(random.random((256, 784), dtype=np.float32)), jnp.asarray(random.integers(0, 10, 256))
-
-
-def initial(widths):
-    """PyTorch's default: weight and bias uniform in +-1/sqrt(fan_in)."""
-    keys, layers = jax.random.split(jax.random.PRNGKey(0), 2 * len(widths)), []
-    for i, (a, b) in enumerate(zip(widths, widths[1:])):
-        bound = a ** -0.5
-        layers.append({"w": jax.random.uniform(keys[2 * i], (a, b), jnp.float32, -bound, bound),
-                       "b": jax.random.uniform(keys[2 * i + 1], (b,), jnp.float32, -bound, bound)})
-    return layers
-
-
-def forward(layers, x):
-    for layer in layers[:-1]:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-    return x @ layers[-1]["w"] + layers[-1]["b"]
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 
 
 def mse(out, y):
@@ -51,54 +22,73 @@ def cross_entropy(out, label):
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(out), label[:, None], axis=1))
 
 
-CASES = {"fit_deep": ((1, 30, 60, 60, 1), wave, mse, 5e-3), "fit_shallow": ((1, 1880, 1), wave, mse, 5e-3),
-         "mnist_mlp": ((784, 256, 256, 256, 10), images, cross_entropy, 1e-3)}
+LOSSES = {"mse": mse, "cross_entropy": cross_entropy}
 
 
-def stepper(case):
-    """A function that does one Adam step (Kingma & Ba 2015, algorithm 1) and waits for it; buffers are donated."""
-    widths, data, loss, lr = CASES[case]
-    x, y = data()
-
-    def update(state, x, y):
-        weights, m, v, t = state
-        g = jax.grad(lambda w: loss(forward(w, x), y))(weights)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        weights = jax.tree.map(lambda w, m, v: w - lr * (m / (1 - 0.9 ** t)) / (jnp.sqrt(v / (1 - 0.999 ** t)) + 1e-8), weights, m, v)
-        return weights, m, v, t
-
-    weights = initial(widths)
-    zeros = [jax.tree.map(jnp.zeros_like, weights) for _ in range(2)]
-    compiled, box = jax.jit(update, donate_argnums=0), [(weights, *zeros, jnp.float32(0))]
-
-    def step():
-        box[0] = compiled(box[0], x, y)
-        jax.block_until_ready(box[0])
-    return step
+def each(f, *trees):
+    return jax.tree.map(f, *trees)
 
 
-def median_us(step, seconds):
-    for _ in range(5):
-        step()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 20 or time.perf_counter() < end:
-        t = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - t)
-    return statistics.median(times) * 1e6
+def adam(lr, w, g, m, v, t):
+    """Kingma & Ba 2015, algorithm 1."""
+    t = t + 1
+    m = each(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+    v = each(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+    return each(lambda w, m, v: w - lr * (m / (1 - 0.9 ** t)) / (jnp.sqrt(v / (1 - 0.999 ** t)) + 1e-8), w, m, v), m, v, t
+
+
+def rmsprop(lr, w, g, v):
+    v = each(lambda v, g: 0.99 * v + 0.01 * g * g, v, g)
+    return each(lambda w, g, v: w - lr * g / (jnp.sqrt(v) + 1e-8), w, g, v), v
+
+
+def sgd(lr, w, g):
+    return (each(lambda w, g: w - lr * g, w, g),)
+
+
+def momentum(lr, w, g, m):
+    m = each(lambda m, g: 0.9 * m + g, m, g)
+    return each(lambda w, m: w - lr * m, w, m), m
+
+
+def nesterov(lr, w, g, m):
+    m = each(lambda m, g: 0.9 * m + g, m, g)
+    return each(lambda w, g, m: w - lr * (g + 0.9 * m), w, g, m), m
+
+
+# Each with how many vectors like the weights its state has; Adam also counts its steps.
+OPTIMISERS = {"adam": (adam, 2), "rmsprop": (rmsprop, 1), "sgd": (sgd, 0), "momentum": (momentum, 1), "nesterov": (nesterov, 1)}
+
+
+class Training:
+    """`step()` does one step and waits for it; buffers are donated."""
+    def __init__(self, case, x, y, layers):
+        jax.config.update("jax_enable_x64", x.dtype == np.float64)
+        activation, loss = ACTIVATIONS[case.activation], LOSSES[case.loss]
+        name, lr = case.optimiser
+        rule, vectors = OPTIMISERS[name]
+
+        def forward(weights, x):
+            for layer in weights[:-1]:
+                x = activation(x @ layer["w"] + layer["b"])
+            return x @ weights[-1]["w"] + weights[-1]["b"]
+
+        def update(state, x, y):
+            weights, *rest = state
+            return rule(lr, weights, jax.grad(lambda w: loss(forward(w, x), y))(weights), *rest)
+
+        weights = [{"w": jnp.array(np.ascontiguousarray(w.T)), "b": jnp.array(b)} for w, b in layers]
+        self.state = (weights, *(each(jnp.zeros_like, weights) for _ in range(vectors)))
+        if name == "adam":
+            self.state += (jnp.zeros((), weights[0]["w"].dtype),)
+        self.update, self.x, self.y = jax.jit(update, donate_argnums=0), jnp.array(x), jnp.array(y)
+
+    def step(self):
+        self.state = jax.block_until_ready(self.update(self.state, self.x, self.y))
+
+    def layers(self):
+        return [(np.asarray(layer["w"]).T, np.asarray(layer["b"])) for layer in self.state[0]]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("cases", nargs="*", metavar="CASE")
-    options = parser.parse_args()
-    for case in options.cases or CASES:
-        if case == "cold_fit":
-            stepper("fit_deep")()
-            us, more = (time.perf_counter() - START) * 1e6, {"note": "from after the interpreter's start"}
-        else:
-            us, more = median_us(stepper(case), options.seconds), {}
-        print(json.dumps({"case": case, "peer": "jax.jit", "us": round(us, 2), **more}), flush=True)
+    cases.peer_main(__doc__, {"jax.jit": Training})

@@ -1,79 +1,52 @@
-"""PyTorch, eager and compiled, on the cases of bench/compare: one JSON line each, {"case", "peer", "us"}, us the median step.
+"""PyTorch, eager and compiled, on the trainings of cases.py: one JSON line each, {"case", "peer", "us"}, us the median step.
 
-    peer_torch.py [--seconds S] [CASE...]      fit_deep fit_shallow mnist_mlp, and cold_fit, which a runner times from outside
+    peer_torch.py [--seconds S] CASE...     a name of cases.py, or cold_fit, which a runner times from outside
+    peer_torch.py --agree FOLDER CASE       the steps of a run of bench/CASE.hw again: {"case", "peer", "distance"}
 """
-import argparse
-import json
-import math
+import cases  # first: its clock starts with the process
 import os
-import statistics
-import time
 
-START = time.perf_counter()
 import torch
 import torch.nn.functional as F
 
 torch.set_num_threads(int(os.environ.get("PEER_THREADS", os.cpu_count() or 1)))
+ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid}
+LOSSES = {"mse": F.mse_loss, "cross_entropy": F.cross_entropy}
+OPTIMISERS = {"adam": (torch.optim.Adam, {}), "rmsprop": (torch.optim.RMSprop, {}), "sgd": (torch.optim.SGD, {}),
+              "momentum": (torch.optim.SGD, {"momentum": 0.9}), "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True})}
 
 
-def wave():
-    """x: [2000, 1], y: [2000, 1]"""
-    x = torch.linspace(-1, 1, 2000)[:, None] + 1e-4
-    return x, torch.sin(5 * math.pi * x) / (5 * math.pi * x)
+class Training:
+    """`step()` does one step. `fused`: the optimiser's update is one kernel, where PyTorch has one, else one a kind of operation."""
+    def __init__(self, case, x, y, layers, fused=False):
+        modules = []
+        for weight, bias in layers:
+            linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            linear.weight.data, linear.bias.data = torch.tensor(weight), torch.tensor(bias)
+            modules += [linear, ACTIVATIONS[case.activation]()]
+        self.net, self.loss, self.x, self.y = torch.nn.Sequential(*modules[:-1]), LOSSES[case.loss], torch.tensor(x), torch.tensor(y)
+        name, lr = case.optimiser
+        rule, more = OPTIMISERS[name]
+        if fused:
+            more = {**more, "foreach" if name == "rmsprop" else "fused": True}
+        self.optimiser = rule(self.net.parameters(), lr=lr, **more)
+
+    def step(self):
+        self.optimiser.zero_grad(set_to_none=True)
+        self.loss(self.net(self.x), self.y).backward()
+        self.optimiser.step()
+
+    def layers(self):
+        linears = [module for module in self.net if isinstance(module, torch.nn.Linear)]
+        return [(linear.weight.detach().numpy(), linear.bias.detach().numpy()) for linear in linears]
 
 
-def images():
-    """x: [256, 784], label: [256]"""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(256, 784, generator=generator), torch.randint(0, 10, (256,), generator=generator)
-
-
-CASES = {"fit_deep": ((1, 30, 60, 60, 1), wave, F.mse_loss, 5e-3), "fit_shallow": ((1, 1880, 1), wave, F.mse_loss, 5e-3),
-         "mnist_mlp": ((784, 256, 256, 256, 10), images, F.cross_entropy, 1e-3)}
-
-
-def stepper(case, fused):
-    """A function that does one Adam step."""
-    widths, data, loss, lr = CASES[case]
-    torch.manual_seed(0)
-    layers = []
-    for a, b in zip(widths, widths[1:]):
-        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    net, (x, y) = torch.nn.Sequential(*layers[:-1]), data()
-    optimiser = torch.optim.Adam(net.parameters(), lr=lr, fused=fused)
-
-    def step():
-        optimiser.zero_grad(set_to_none=True)
-        loss(net(x), y).backward()
-        optimiser.step()
-    return step
-
-
-def median_us(step, seconds):
-    for _ in range(5):
-        step()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 20 or time.perf_counter() < end:
-        t = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - t)
-    return statistics.median(times) * 1e6
-
-
-def report(case, peer, us, **more):
-    print(json.dumps({"case": case, "peer": peer, "us": round(us, 2), **more}), flush=True)
+def compiled(*start):
+    training = Training(*start, fused=True)
+    training.step = torch.compile(training.step)
+    return training
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("cases", nargs="*", metavar="CASE")
-    options = parser.parse_args()
-    for case in options.cases or CASES:
-        if case == "cold_fit":
-            stepper("fit_deep", fused=False)()
-            report(case, "torch eager", (time.perf_counter() - START) * 1e6, note="from after the interpreter's start")
-            continue
-        report(case, "torch eager", median_us(stepper(case, fused=False), options.seconds))
-        report(case, "torch eager, fused Adam", median_us(stepper(case, fused=True), options.seconds))
-        report(case, "torch.compile, fused Adam", median_us(torch.compile(stepper(case, fused=True)), options.seconds))
+    cases.peer_main(__doc__, {"torch eager": Training, "torch eager, fused optimiser": lambda *start: Training(*start, fused=True),
+                              "torch.compile, fused optimiser": compiled})

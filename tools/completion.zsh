@@ -14,8 +14,9 @@ _hwc() {
   model_flags=('--quick[the sizes that the file states for a first look]' '*--set[give a setting another value]:NAME=VALUE:'
     '--f64[compute in f64]' '--cpu[the CPU to compile for]:CPU:' '--data[where data sets are]:folder:_directories'
     '--help[what this command takes]')
-  local -a program_flags
+  local -a program_flags products_flag
   program_flags=('--threads[how many threads]:N:')
+  products_flag=('--products[who does matrix products]:way:(auto library generated)')
   if (( CURRENT == 2 )); then
     _describe command commands
     _arguments '--help[what hwc does]' '--version[which hwc this is]'
@@ -30,9 +31,9 @@ _hwc() {
       '--force[replace an earlier run]' '--quiet[no progress]' '--describe[list settings, tables and figures]' '*:model:_files -g "*.hw"' ;;
     build) _arguments $model_flags {-o,--output}'[the executable to write]:file:_files' \
       '--bundle[copy all it needs there]:folder:_directories' '*:model:_files -g "*.hw"' ;;
-    emit) _arguments $model_flags {-o,--output}'[the file to write]:file:_files' \
+    emit) _arguments $model_flags $products_flag {-o,--output}'[the file to write]:file:_files' \
       '--stage[which stage]:stage:(ast hw derivatives outlined kernels llvm asm obj plan dot)' '*:model:_files -g "*.hw"' ;;
-    bench) _arguments $model_flags $program_flags '--benchmark_filter=[which graphs]:regex:' \
+    bench) _arguments $model_flags $program_flags $products_flag '--benchmark_filter=[which graphs]:regex:' \
       '--benchmark_format=[how to print]:format:(console json csv)' '--benchmark_min_time=[seconds each]:seconds:' \
       '--benchmark_repetitions=[how often]:N:' '*:model:_files -g "*.hw"' ;;
     gradcheck) _arguments $model_flags $program_flags '*:model:_files -g "*.hw"' ;;

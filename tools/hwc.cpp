@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,17 @@ int main(int argc, char **argv) {
         ->allow_extra_args(false);
     command->add_option("--data", flags.data, "folder that the file's data paths are relative to");
   };
+  auto addProducts = [&](CLI::App *command) {
+    static const std::map<std::string, backend::Products> ways = {{"auto", backend::Products::Automatic},
+                                                                  {"library", backend::Products::Library},
+                                                                  {"generated", backend::Products::Generated}};
+    command
+        ->add_option_function<std::string>(
+            "--products", [&](const std::string &way) { request.backend.products = ways.at(way); },
+            "who does matrix products: auto (the cost function chooses), library (oneDNN) or generated; to measure "
+            "what a choice costs")
+        ->check(CLI::IsMember(ways));
+  };
 
   auto *check = app.add_subcommand("check", "check a file; print its layers, shapes, parameters and memory");
   addModel(check);
@@ -75,6 +87,7 @@ int main(int argc, char **argv) {
   auto *emit = app.add_subcommand("emit", "show the program at any stage");
   addModel(emit);
   addBuildFlags(emit);
+  addProducts(emit);
   emit->add_option("--stage", stage, "ast, hw, derivatives, outlined, kernels, llvm, asm, obj, plan or dot")
       ->check(CLI::IsMember({"ast", "hw", "derivatives", "outlined", "kernels", "llvm", "asm", "obj", "plan", "dot"}));
   std::string emitOutput;
@@ -83,6 +96,7 @@ int main(int argc, char **argv) {
   auto *bench = app.add_subcommand("bench", "Google Benchmark over the compiled forward, gradient, HVP and step");
   addModel(bench);
   addBuildFlags(bench);
+  addProducts(bench);
   bench->add_option("--threads", flags.threads, "threads to run on (default: one a core)")->check(CLI::PositiveNumber);
   bench->allow_extras();
   bench->footer("Takes Google Benchmark's flags, such as --benchmark_filter=step.");

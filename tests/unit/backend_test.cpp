@@ -431,7 +431,7 @@ struct Case {
   int64_t indexHigh = 12;    // of random integers, from -2 for signed ones
   double tolerance = 0;      // relative; 0: by type
   std::string cpu = {};
-  bool externalProducts = true;
+  backend::Products products = backend::Products::Automatic;
 };
 
 Array randomArray(Type type, std::mt19937_64 &random, const Case &options) {
@@ -470,7 +470,7 @@ void check(const std::string &text, const Case &options = {}) {
 
   backend::CompileOptions compileOptions;
   compileOptions.cpu = options.cpu;
-  compileOptions.externalProducts = options.externalProducts;
+  compileOptions.products = options.products;
   compileOptions.wantKernels = true;
   auto compiled = backend::compileModule(*module, compileOptions);
   REQUIRE(compiled);
