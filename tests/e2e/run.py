@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The command line from end to end, with Python's standard library alone.
 
-    tests/e2e/run.py [--build DIR] [--keep] [WORD...]     only tests whose name holds one of the words
+    tests/e2e/run.py [--build DIR] [--cpu CPU] [--keep] [WORD...]     only tests whose name holds one of the words
+
+--cpu: every program is compiled for this CPU, by LLVM's name.
 """
 import argparse
 import filecmp
@@ -24,7 +26,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import cases
 
-HWC = None
+HWC, CPU = None, None
+COMPILING = ("check", "build", "run", "emit", "bench", "gradcheck")
 TESTS = []
 NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback")
 
@@ -64,10 +67,15 @@ class Result:
         return f"exit {self.code}; stdout: {self.out[-600:]!r}; stderr: {self.err[-1200:]!r}"
 
 
+def hwc(*command):
+    """A command line of hwc, for the CPU that was asked for."""
+    return [HWC, *command, *(["--cpu", CPU] if CPU and command[0] in COMPILING and "--cpu" not in command else [])]
+
+
 def run(where, *command, program=None, seconds=120, env=None):
     start = time.time()
     try:
-        done = subprocess.run([program or HWC, *command], cwd=where, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=env)
+        done = subprocess.run([program, *command] if program else hwc(*command), cwd=where, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=env)
     except subprocess.TimeoutExpired:
         raise Failed(f"{' '.join(command)[:200]} did not end within {seconds} s")
     result = Result(done.returncode, done.stdout, done.stderr, time.time() - start)
@@ -403,7 +411,7 @@ def terminal_progress(where):
     """on a terminal a progress bar is redrawn, with loss, speed and time left"""
     write(where, {"model.hw": FIT.replace("5 epochs", "200000 epochs")})
     main, side = pty.openpty()
-    process = subprocess.Popen([HWC, "run", "model.hw", "--out", "out"], cwd=where, stdin=side, stdout=side, stderr=side,
+    process = subprocess.Popen(hwc("run", "model.hw", "--out", "out"), cwd=where, stdin=side, stdout=side, stderr=side,
                                start_new_session=True, env=dict(os.environ, TERM="xterm"))
     os.close(side)
     text, end = b"", time.time() + 60
@@ -438,7 +446,7 @@ def interrupted(where):
     """Ctrl-C stops cleanly with the weights saved, in `hwc run` and in an executable"""
     write(where, {"model.hw": FIT.replace("5 epochs", "50000000 epochs").replace("  record curve: loss\n", "  every 1000 epochs { record curve: loss = mean(loss) }\n")})
     good(where, "build", "model.hw", "-o", "fit")
-    for out, command in (("jit", [HWC, "run", "model.hw", "--out", "jit"]), ("exe", [f"{where}/fit", "--out", "exe"])):
+    for out, command in (("jit", hwc("run", "model.hw", "--out", "jit")), ("exe", [f"{where}/fit", "--out", "exe"])):
         process = subprocess.Popen(command, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         end = time.time() + 40
         while time.time() < end and process.poll() is None and not os.path.exists(f"{where}/{out}/curve.csv"):
@@ -503,6 +511,35 @@ def emit_stages(where):
 
 
 @test
+def emit_cpu(where):
+    """`hwc emit --cpu x86-64-v3` has no instruction of AVX-512, and AVX-512 where it is asked for"""
+    write(where, {"model.hw": MINI})
+    wide = re.compile(r"%zmm|%k[0-7]|%[xy]mm(1[6-9]|2\d|3[01])|_ZGVe")
+    for cpu, expected in (("x86-64-v4", True), ("x86-64-v3", False), ("x86-64", False)):
+        text = good(where, "emit", "model.hw", "--stage", "asm", "--cpu", cpu).out
+        found = wide.search(text)
+        check(bool(found) == expected, f"--cpu {cpu}: {found and found[0]}")
+    bad(where, "emit", "model.hw", "--stage", "asm", "--cpu", "abacus", words=["abacus", "x86-64-v3"])
+
+
+@test
+def other_machine(where):
+    """a program for x86-64-v3 leaves on an emulated machine without AVX-512 what it leaves here; one for AVX-512 refuses to start there"""
+    emulator = shutil.which("qemu-x86_64")
+    if not emulator:
+        raise Skipped("no qemu-x86_64 here (Debian: qemu-user)")
+    write(where, {"model.hw": MINI})
+    for cpu in ("x86-64-v3", "x86-64-v4"):
+        good(where, "build", "model.hw", "-o", cpu, "--cpu", cpu)
+    haswell = ["-cpu", "Haswell"]
+    good(where, "--out", "here", "--threads", "2", "--quiet", program=f"{where}/x86-64-v3")
+    good(where, *haswell, "./x86-64-v3", "--out", "there", "--threads", "2", "--quiet", program=emulator)
+    same_results(f"{where}/here", f"{where}/there")
+    bad(where, *haswell, "./x86-64-v4", "--out", "refused", program=emulator, words=["AVX-512", "--cpu"])
+    check(not os.path.exists(f"{where}/refused"), "refused, yet it left something")
+
+
+@test
 def emit_repeats(where):
     """`hwc emit --stage obj` is the same twice"""
     write(where, {"model.hw": MINI})
@@ -524,6 +561,16 @@ def bench_runs(where):
     check(any("flop" in key.lower() for row in rows for key in row), f"no flops: {rows[0]}")
     few = json.loads(good(where, "bench", "model.hw", "--benchmark_filter=step", "--benchmark_format=json", "--benchmark_min_time=0.01").out)["benchmarks"]
     check(few and all("step" in row["name"] for row in few), "--benchmark_filter does not filter")
+
+
+@test
+def bench_products(where):
+    """`hwc bench --products` takes auto, library or generated, and nothing else"""
+    write(where, {"model.hw": FIT})
+    for way in ("auto", "library", "generated"):
+        text = good(where, "bench", "model.hw", "--products", way, "--benchmark_filter=step", "--benchmark_format=json", "--benchmark_min_time=0.01").out
+        check(json.loads(text)["benchmarks"], f"--products {way} timed nothing")
+    bad(where, "bench", "model.hw", "--products", "abacus", words=["abacus", "library"])
 
 
 @test
@@ -643,13 +690,14 @@ def weights_return(where):
 
 
 def main():
-    global HWC
+    global HWC, CPU
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--cpu", help="compile for this CPU (default: this machine's)")
     parser.add_argument("--keep", action="store_true", help="leave the working folders of failed tests, and say where")
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
-    HWC = os.path.abspath(os.path.join(options.build, "bin", "hwc"))
+    HWC, CPU = os.path.abspath(os.path.join(options.build, "bin", "hwc")), options.cpu
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for name, function in TESTS:
         if options.words and not any(word in name for word in options.words):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the examples and checks the fact that each of them shows. Standard library only.
 
-    tests/examples/run.py [--build DIR] [--keep] [--full] [NAME...]     NAME: a1, a2, ...; --full runs none at its quick size
+    tests/examples/run.py [--build DIR] [--cpu CPU] [--keep] [--full] [NAME...]     NAME: a1, a2, ...; --full runs none at its quick size
 """
 import argparse
 import csv
@@ -18,7 +18,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-HWC, SCRATCH, FULL = None, None, False
+HWC, CPU, SCRATCH, FULL = None, None, None, False
 
 
 class Failed(Exception):
@@ -42,7 +42,7 @@ def example(prefix):
 
 def hwc(*command, seconds=1500):
     try:
-        done = subprocess.run([HWC, *command], cwd=SCRATCH, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=seconds)
+        done = subprocess.run([HWC, *command, *(["--cpu", CPU] if CPU else [])], cwd=SCRATCH, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=seconds)
     except subprocess.TimeoutExpired:
         raise Failed(f"hwc {command[0]} did not end within {seconds} s")
     check(done.returncode == 0, f"hwc {command[0]} ended with {done.returncode}: {done.stderr.strip()[-1500:]}")
@@ -253,14 +253,15 @@ TESTS = {f.__name__: f for f in (a1, a2, a3, a6, a8, b2, figures)}
 
 
 def main():
-    global HWC, SCRATCH, FULL
+    global HWC, CPU, SCRATCH, FULL
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--cpu", help="compile for this CPU (default: this machine's)")
     parser.add_argument("--keep", action="store_true", help="leave what the runs wrote, and say where")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    HWC, FULL = os.path.abspath(os.path.join(options.build, "bin", "hwc")), options.full
+    HWC, CPU, FULL = os.path.abspath(os.path.join(options.build, "bin", "hwc")), options.cpu, options.full
     SCRATCH = tempfile.mkdtemp(prefix="hwc-examples-")
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for name in options.names or TESTS:

@@ -3,7 +3,7 @@
 weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
 same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
 
-    tests/oracle/run.py [--build DIR] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2
+    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2
 """
 import argparse
 import os
@@ -350,6 +350,7 @@ FILES = {"b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
+    parser.add_argument("--cpu", help="compile for this CPU (default: this machine's)")
     parser.add_argument("--keep", action="store_true", help="leave what the runs wrote, and say where")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
@@ -361,6 +362,7 @@ def main():
     for name in (options.names or TESTS) if found else []:
         out = os.path.join(scratch, name)
         file, *flags = FILES.get(name, (name + ".hw",))
+        flags += ["--cpu", options.cpu] if options.cpu else []
         run = subprocess.run([os.path.join(options.build, "bin", "hwc"), "run", HERE + "/" + file, *flags, "--out", out],
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600)
         if run.returncode:
