@@ -48,7 +48,7 @@ def layers_of(path):
 
 
 def saved(case, folder):
-    """(x, y, layers) as a run of bench/<case>.hw left them, before its first step."""
+    """(x, y, layers) of a run of bench/<case>.hw before its first step, as it left them in `folder`."""
     import numpy as np
     x, y = (np.load(f"{folder}/{name}.npy", allow_pickle=False) for name in "xy")
     return x, y.astype(np.int64) if case.loss == "cross_entropy" else y, layers_of(f"{folder}/start")
@@ -86,10 +86,11 @@ def peer_main(description, peers):
         case = TRAININGS["fit_deep" if name == "cold_fit" else name]
         for peer, make in peers.items():
             if options.agree:
-                training = make(case, *saved(case, options.agree))
+                run = os.path.join(options.agree, name)
+                training = make(case, *saved(case, run))
                 for _ in range(options.steps):
                     training.step()
-                found = {"distance": distance(options.agree, training.layers())}
+                found = {"distance": distance(run, training.layers())}
             elif name == "cold_fit":
                 make(case, *initial(case)).step()
                 found = {"us": (time.perf_counter() - START) * 1e6, "note": "from after the interpreter's start"}

@@ -1,7 +1,8 @@
 """JAX on the trainings of cases.py: one JSON line a case, {"case", "peer", "us"}, us the median of single steps.
 
     peer_jax.py [--seconds S] CASE...       a name of cases.py, or cold_fit, which a runner times from outside
-    peer_jax.py --agree FOLDER CASE         the steps of a run of bench/CASE.hw again: {"case", "peer", "distance"}
+    peer_jax.py --agree FOLDER --steps N CASE...   the steps of runs of bench/CASE.hw, which left FOLDER/CASE, again:
+                                           {"case", "peer", "distance"}, relative to the way they went
 """
 import cases  # first: its clock starts with the process
 import os

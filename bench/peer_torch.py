@@ -1,7 +1,8 @@
 """PyTorch, eager and compiled, on the trainings of cases.py: one JSON line each, {"case", "peer", "us"}, us the median step.
 
     peer_torch.py [--seconds S] CASE...     a name of cases.py, or cold_fit, which a runner times from outside
-    peer_torch.py --agree FOLDER CASE       the steps of a run of bench/CASE.hw again: {"case", "peer", "distance"}
+    peer_torch.py --agree FOLDER --steps N CASE...   the steps of runs of bench/CASE.hw, which left FOLDER/CASE, again:
+                                           {"case", "peer", "distance"}, relative to the way they went
 """
 import cases  # first: its clock starts with the process
 import os
