@@ -3,6 +3,7 @@
 #include "runtime/RunJson.h"
 #include "runtime/Study.h"
 #include "runtime/Threads.h"
+#include "runtime/Timeline.h"
 #include "runtime/formats/Text.h"
 
 #include <CLI/CLI.hpp>
@@ -26,6 +27,7 @@ void addRunFlags(CLI::App &app, RunFlags &flags) {
   app.add_option("--data", flags.data, "folder that the paths of data sets start from (default: .)")->type_name("DIR");
   app.add_option("--out", flags.out, "folder for results (default: out/<name>)")->type_name("DIR");
   app.add_flag("--force", flags.force, "replace the files of an earlier run in the folder for results");
+  app.add_option("--trace", flags.trace, "file for a timeline in Chrome's trace format")->type_name("FILE");
   app.add_flag("--quiet", flags.quiet, "no progress");
 }
 
@@ -127,17 +129,23 @@ static int runLoaded(runtime::Program &program, const RunFlags &flags, RunMode m
   if (mode != RunMode::gradcheck)
     out.emplace(flags.out.empty() ? "out/" + program.plan.name : flags.out,
                 flags.force ? OutDir::Existing::overwrite : OutDir::Existing::refuse);
+  std::optional<AtomicFile> trace;
+  if (!flags.trace.empty())
+    trace.emplace(flags.trace);
   Progress progress(stderr, Progress::styleFor(stderr, flags.quiet));
   StudyOptions options;
   options.data = flags.data;
   options.out = out ? &*out : nullptr;
   options.progress = &progress;
   options.printGradchecks = mode == RunMode::gradcheck;
+  std::optional<Marks> marks;
   std::optional<Study> study;
   int status = 0;
   try {
     program.load();
     facts.loadSeconds = secondsSince(start);
+    if (trace)
+      marks.emplace(program.descriptor, Marks::timelineEvents);
     study.emplace(program, options);
     catchSignals();
     study->run();
@@ -168,6 +176,17 @@ static int runLoaded(runtime::Program &program, const RunFlags &flags, RunMode m
       writeRunJson(*out, program, study ? &*study : nullptr, facts);
     } catch (const std::exception &e) {
       // The first error is the one to tell.
+      if (facts.error.empty())
+        facts.error = e.what();
+      status = status ? status : 1;
+    }
+  }
+  if (marks) {
+    try {
+      writeTimeline(*trace, *marks, program.plan.name);
+      if (!flags.quiet)
+        fmt::print(stderr, "{}\n", describeTimeline(*trace, *marks));
+    } catch (const std::exception &e) {
       if (facts.error.empty())
         facts.error = e.what();
       status = status ? status : 1;

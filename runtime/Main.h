@@ -17,7 +17,8 @@ struct RunFlags {
   std::vector<std::string> set; ///< "rate=1e-3"
   int threads = 0;              ///< 0: one a core
   std::string data = ".";
-  std::string out; ///< empty: out/<name>
+  std::string out;   ///< empty: out/<name>
+  std::string trace; ///< file for a timeline; empty: none
   bool force = false, quiet = false;
 };
 
@@ -27,7 +28,7 @@ enum class RunMode {
   gradcheck   ///< prints gradcheck tables; writes no files; fails if an entry is off
 };
 
-/// Declares --set, --threads, --data, --out, --force, --quiet.
+/// Declares --set, --threads, --data, --out, --force, --trace, --quiet.
 void addRunFlags(CLI::App &app, RunFlags &flags);
 
 /// "name=value" as a pair. Throws one sentence if it is not one, or the value is not a number.

@@ -1,5 +1,6 @@
 #include "runtime/OneDnn.h"
 
+#include "runtime/Marks.h"
 #include "runtime/Memory.h"
 #include "runtime/formats/Error.h"
 
@@ -275,4 +276,6 @@ std::string oneDnnPath() { return library.path; }
 
 extern "C" void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
   hw::active->run(index, a, b, bias, c);
+  if (hw::runtime::Marks *marks = hw::runtime::Marks::current())
+    marks->onAllThreads();
 }

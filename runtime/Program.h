@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/Abi.h"
+#include "runtime/Marks.h"
 #include "runtime/Memory.h"
 #include "runtime/OneDnn.h"
 #include "runtime/Plan.h"
@@ -26,7 +27,14 @@ public:
   Plan plan;
   std::byte *scratch() const { return scratchMemory.data(); }
 
-  void run(const CallNode &call) const { call.function(call.addresses.data(), scratchMemory.data()); }
+  void run(const CallNode &call) const {
+    Marks *marks = Marks::current();
+    if (marks)
+      marks->beginCall(call.entry);
+    call.function(call.addresses.data(), scratchMemory.data());
+    if (marks)
+      marks->endCall();
+  }
 
 private:
   Memory arena, scratchMemory;

@@ -1,6 +1,7 @@
 #include "runtime/Study.h"
 
 #include "runtime/LinearAlgebra.h"
+#include "runtime/Marks.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 namespace hw::runtime {
 
@@ -51,7 +53,32 @@ void Study::run() {
   run(program.plan.body);
 }
 
+/// How a timeline calls a node that takes its time; null for the others, and for those that say so themselves.
+static const char *spanOf(NodeKind kind) {
+  switch (kind) {
+  case NodeKind::dataset:
+    return "data";
+  case NodeKind::batches:
+    return "batches";
+  case NodeKind::dense:
+    return "columns";
+  case NodeKind::eigvals:
+    return "eigvals";
+  case NodeKind::gradcheck:
+    return "gradcheck";
+  case NodeKind::save:
+    return "save";
+  case NodeKind::plot:
+    return "plot";
+  default:
+    return nullptr;
+  }
+}
+
 void Study::run(Node &node) {
+  std::optional<Span> span;
+  if (const char *kind = Marks::current() ? spanOf(node.kind) : nullptr)
+    span.emplace(kind, node.where.empty() ? kind : node.where);
   switch (node.kind) {
   case NodeKind::call:
     if (auto &call = static_cast<CallNode &>(node); call.bench.empty())

@@ -1,4 +1,5 @@
 // A training: turns, shuffles, `every`, and what happens when the loss is no number any more.
+#include "runtime/Marks.h"
 #include "runtime/Philox.h"
 #include "runtime/Study.h"
 #include "runtime/formats/Safetensors.h"
@@ -7,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
 
 namespace hw::runtime {
 
@@ -88,6 +90,8 @@ void Training::runEvery(int64_t completed) {
 
 void Training::run() {
   const auto start = Clock::now();
+  const Span span("training", name());
+  std::optional<Span> epoch;
   Progress *progress = study.replaying ? nullptr : study.options.progress;
   if (progress)
     progress->begin(name(), total, node.epochs ? total / std::max<int64_t>(stepsPerEpoch, 1) : 0);
@@ -129,6 +133,10 @@ void Training::run() {
       nextSnapshot = step + 1 + static_cast<int64_t>(500 * std::min(cost / std::max(perStep, 1e-7), 1e6));
       if (perStep == 0) // no step timed yet: look again soon
         nextSnapshot = std::min<int64_t>(nextSnapshot, 500);
+    }
+    if (stepsPerEpoch > 1 && step % stepsPerEpoch == 0) {
+      epoch.reset(); // ends, before the next begins
+      epoch.emplace("epoch", "epoch", step / stepsPerEpoch);
     }
     loss = turn(step);
     if (!std::isfinite(loss) && !study.replaying) {

@@ -2,7 +2,6 @@
 
 #include "backend/Jit.h"
 #include "frontend/Format.h"
-#include "runtime/Bench.h"
 #include "runtime/formats/OutDir.h"
 #include "tools/Link.h"
 
@@ -110,24 +109,29 @@ template <class Body> int guarded(Body body) {
   }
 }
 
+/// The object in this process. Throws where it does not fit.
+std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) {
+  static const backend::JitSymbol symbols[] = {
+      {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
+      {"hw_barrier", reinterpret_cast<void *>(&hw_barrier)},
+      {"hw_mark", reinterpret_cast<void *>(&hw_mark)},
+      {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
+      {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
+      {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
+      {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
+  };
+  std::string error;
+  auto loaded = backend::loadObject(compiled.object, symbols, error);
+  if (!loaded)
+    throw Error(error);
+  return loaded;
+}
+
 /// Compiles, loads the object into this process, and hands the program to `body`.
-template <class Body> int withProgram(Request request, Body body) {
+template <class Body> int withProgram(const Request &request, Body body) {
   return guarded([&] {
-    static const backend::JitSymbol symbols[] = {
-        {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
-        {"hw_barrier", reinterpret_cast<void *>(&hw_barrier)},
-        {"hw_mark", reinterpret_cast<void *>(&hw_mark)},
-        {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
-        {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
-        {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
-        {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
-    };
-    Driver driver(std::move(request));
-    if (!driver.compile())
-      return 1;
-    std::string error;
-    auto loaded = backend::loadObject(driver.compiled().object, symbols, error);
-    return loaded ? body(*loaded->program) : fail(error);
+    Driver driver(request);
+    return driver.compile() ? body(*load(driver.compiled())->program) : 1;
   });
 }
 
@@ -170,7 +174,8 @@ int runBuild(const Request &request, const BuildCommand &build) {
 }
 
 int runRun(Request request, const RunFlags &flags, const std::vector<std::string> &command) {
-  return withProgram(std::move(request),
+  request.backend.marks = !flags.trace.empty();
+  return withProgram(request,
                      [&](const hw_program &program) { return runProgram(program, flags, RunMode::run, command); });
 }
 
@@ -210,25 +215,36 @@ int runEmit(const Request &request, const std::string &stage, const std::string 
   });
 }
 
-int runBench(Request request, const RunFlags &flags, const std::vector<std::string> &rest) {
+int runBench(Request request, const BenchOptions &options, const std::vector<std::string> &rest) {
   request.elaborate.mode = ElaborateOptions::Bench;
-  return withProgram(std::move(request), [&](const hw_program &program) {
+  return guarded([&] {
+    Driver driver(request);
+    if (!driver.compile())
+      return 1;
+    const auto program = load(driver.compiled());
+    std::unique_ptr<backend::LoadedProgram> marked;
+    const auto compileMarked = [&]() -> const hw_program & {
+      backend::CompileOptions with = request.backend;
+      with.marks = true;
+      if (!driver.generate(with))
+        throw Error("the program did not compile with marks");
+      marked = load(driver.compiled());
+      return *marked->program;
+    };
     std::vector<std::string> words = {"hwc bench"};
     words.insert(words.end(), rest.begin(), rest.end());
     std::vector<char *> arguments;
     for (std::string &word : words)
       arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    return benchProgram(program, {flags.threads, flags.data}, int(words.size()), arguments.data());
+    return benchProgram(*program->program, compileMarked, options, int(words.size()), arguments.data());
   });
 }
 
 int runGradcheck(Request request, const RunFlags &flags, const std::vector<std::string> &command) {
   request.elaborate.mode = ElaborateOptions::Gradcheck;
   request.elaborate.f64 = true;
-  return withProgram(std::move(request), [&](const hw_program &program) {
-    return runProgram(program, flags, RunMode::gradcheck, command);
-  });
+  return withProgram(
+      request, [&](const hw_program &program) { return runProgram(program, flags, RunMode::gradcheck, command); });
 }
 
 int runFormat(const std::string &path, bool check, bool toStdout) {

@@ -1,6 +1,7 @@
 // What each command of hwc does once its flags are read. All return the process's exit code.
 #pragma once
 
+#include "runtime/Bench.h"
 #include "runtime/Main.h"
 #include "tools/Driver.h"
 
@@ -20,7 +21,7 @@ int runRun(Request request, const RunFlags &flags, const std::vector<std::string
 int runDescribe(const Request &request);
 int runEmit(const Request &request, const std::string &stage, const std::string &output);
 /// `rest`: Google Benchmark's flags.
-int runBench(Request request, const RunFlags &flags, const std::vector<std::string> &rest);
+int runBench(Request request, const BenchOptions &options, const std::vector<std::string> &rest);
 int runGradcheck(Request request, const RunFlags &flags, const std::vector<std::string> &command);
 int runFormat(const std::string &path, bool check, bool toStdout);
 int runCompletion(const std::string &shell);

@@ -118,15 +118,14 @@ bool Driver::differentiate() { return elaborate() && runPasses(buildDerivativePi
 
 bool Driver::outline() { return differentiate() && runPasses(buildOutlinePipeline); }
 
-bool Driver::compile() {
-  if (!outline())
-    return false;
-  backend::CompileOptions options = request_.backend;
+bool Driver::generate(backend::CompileOptions options) {
   options.name = stem();
   options.quick = request_.elaborate.quick;
   options.precision = request_.elaborate.f64 ? "f64" : "f32";
   return late("generate code for", [&] {
-    compiled_ = backend::compileModule(module(), options);
+    // Of a copy, as the backend rewrites what it compiles.
+    mlir::OwningOpRef<mlir::ModuleOp> copy = module().clone();
+    compiled_ = backend::compileModule(*copy, options);
     return compiled_.has_value();
   });
 }

@@ -35,7 +35,9 @@ public:
   bool differentiate();
   /// Entry points and the plan between them.
   bool outline();
-  bool compile();
+  bool compile() { return outline() && generate(request_.backend); }
+  /// After outline(): compiled() with these options, of which the file's own are filled in. Can be repeated.
+  bool generate(backend::CompileOptions options);
 
   const Source &source() const { return *source_; }
   const ast::Module &tree() const { return *tree_; }

@@ -11,7 +11,7 @@ _hwc() {
     --stage) COMPREPLY=($(compgen -W "ast hw derivatives outlined kernels llvm asm obj plan dot" -- "$current")); return ;;
     --products) COMPREPLY=($(compgen -W "auto library generated" -- "$current")); return ;;
     --out|--data|--bundle) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$current")); return ;;
-    -o|--output) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
+    -o|--output|--trace) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
     --set|--threads|--cpu) return ;;
     completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")); return ;;
   esac
@@ -20,12 +20,12 @@ _hwc() {
   elif [[ $current == -* ]]; then
     local flags="--help"
     case $command in
-      run) flags+=" --quick --f64 --cpu --set --threads --data --out --force --quiet --describe" ;;
-      build) flags+=" --quick --f64 --cpu --set --data --output --bundle" ;;
+      run) flags+=" --quick --f64 --cpu --set --threads --data --out --force --trace --quiet --describe" ;;
+      build) flags+=" --quick --f64 --cpu --set --data --output --bundle --marks" ;;
       check) flags+=" --quick --f64 --cpu --set --data" ;;
       emit) flags+=" --stage --quick --f64 --cpu --set --data --products --output" ;;
       gradcheck) flags+=" --quick --f64 --cpu --set --data --threads" ;;
-      bench) flags+=" --quick --f64 --cpu --set --data --products --threads --benchmark_filter= --benchmark_format="
+      bench) flags+=" --quick --f64 --cpu --set --data --products --threads --kernels --no-kernels --trace --benchmark_filter= --benchmark_format="
         flags+=" --benchmark_out= --benchmark_out_format= --benchmark_min_time= --benchmark_repetitions=" ;;
       fmt) flags+=" --check --stdout" ;;
     esac

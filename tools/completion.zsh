@@ -28,12 +28,14 @@ _hwc() {
   case $command in
     check) _arguments $model_flags '*:model:_files -g "*.hw"' ;;
     run) _arguments $model_flags $program_flags '--out[where results go]:folder:_directories' \
-      '--force[replace an earlier run]' '--quiet[no progress]' '--describe[list settings, tables and figures]' '*:model:_files -g "*.hw"' ;;
+      '--force[replace an earlier run]' \
+      '--trace[a timeline in Chrome'"'"'s trace format]:file:_files' '--quiet[no progress]' '--describe[list settings, tables and figures]' '*:model:_files -g "*.hw"' ;;
     build) _arguments $model_flags {-o,--output}'[the executable to write]:file:_files' \
-      '--bundle[copy all it needs there]:folder:_directories' '*:model:_files -g "*.hw"' ;;
+      '--bundle[copy all it needs there]:folder:_directories' '--marks[let --trace show kernels]' '*:model:_files -g "*.hw"' ;;
     emit) _arguments $model_flags $products_flag {-o,--output}'[the file to write]:file:_files' \
       '--stage[which stage]:stage:(ast hw derivatives outlined kernels llvm asm obj plan dot)' '*:model:_files -g "*.hw"' ;;
-    bench) _arguments $model_flags $program_flags $products_flag '--benchmark_filter=[which graphs]:regex:' \
+    bench) _arguments $model_flags $program_flags $products_flag '--kernels[a table of a step'"'"'s kernels]' '--no-kernels[no such table]' \
+      '--trace[a timeline in Chrome'"'"'s trace format]:file:_files' '--benchmark_filter=[which graphs]:regex:' \
       '--benchmark_format=[how to print]:format:(console json csv)' '--benchmark_min_time=[seconds each]:seconds:' \
       '--benchmark_repetitions=[how often]:N:' '*:model:_files -g "*.hw"' ;;
     gradcheck) _arguments $model_flags $program_flags '*:model:_files -g "*.hw"' ;;

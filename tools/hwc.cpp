@@ -76,6 +76,7 @@ int main(int argc, char **argv) {
   build->add_option("-o,--output", buildOptions.output, "the executable (default: the file's stem)");
   build->add_option("--bundle", buildOptions.bundle,
                     "copy the executable and all it needs to run elsewhere into this folder");
+  build->add_flag("--marks", request.backend.marks, "let the executable's --trace show kernels (slower)");
 
   auto *run = app.add_subcommand("run", "compile in memory and run at once");
   addModel(run);
@@ -93,11 +94,19 @@ int main(int argc, char **argv) {
   std::string emitOutput;
   emit->add_option("-o,--output", emitOutput, "write to this file (default: standard output)");
 
-  auto *bench = app.add_subcommand("bench", "Google Benchmark over the compiled forward, gradient, HVP and step");
+  BenchOptions benchOptions;
+  auto *bench = app.add_subcommand(
+      "bench", "Google Benchmark over the compiled forward, gradient, HVP and step; the kernels of a step");
   addModel(bench);
   addBuildFlags(bench);
   addProducts(bench);
-  bench->add_option("--threads", flags.threads, "threads to run on (default: one a core)")->check(CLI::PositiveNumber);
+  bench->add_option("--threads", benchOptions.threads, "threads to run on (default: one a core)")
+      ->check(CLI::PositiveNumber);
+  bench->add_flag_function(
+      "--kernels,!--no-kernels", [&](int64_t given) { benchOptions.kernels = given > 0; },
+      "a table of each step's kernels (default: unless --benchmark_format asks for JSON or CSV)");
+  bench->add_option("--trace", benchOptions.trace, "file for a timeline of such steps, in Chrome's trace format")
+      ->type_name("FILE");
   bench->allow_extras();
   bench->footer("Takes Google Benchmark's flags, such as --benchmark_filter=step.");
 
@@ -145,8 +154,10 @@ int main(int argc, char **argv) {
     return describe ? runDescribe(request) : runRun(request, flags, command);
   if (emit->parsed())
     return runEmit(request, stage, emitOutput);
-  if (bench->parsed())
-    return runBench(request, flags, bench->remaining());
+  if (bench->parsed()) {
+    benchOptions.data = flags.data;
+    return runBench(request, benchOptions, bench->remaining());
+  }
   if (gradcheck->parsed())
     return runGradcheck(request, flags, command);
   if (format->parsed())

@@ -1,12 +1,16 @@
 // The runtime on plans written by hand, with C++ functions as compiled entries.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "runtime/Bench.h"
+#include "runtime/KernelTable.h"
+#include "runtime/Limits.h"
 #include "runtime/LinearAlgebra.h"
 #include "runtime/Main.h"
+#include "runtime/Marks.h"
 #include "runtime/OneDnn.h"
 #include "runtime/Philox.h"
 #include "runtime/Study.h"
 #include "runtime/Threads.h"
+#include "runtime/Timeline.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Safetensors.h"
 
@@ -24,6 +28,7 @@
 #include <numeric>
 #include <random>
 #include <sstream>
+#include <thread>
 #include <unistd.h>
 
 using namespace hw;
@@ -978,6 +983,319 @@ TEST_CASE("Ctrl-C ends after the step, with weights, tables and run.json") {
   CHECK(Json::parse(readText(out + "/run.json"))["status"] == "interrupted");
 }
 
+//---- marks, timelines, bench -----------------------------------------------------------------------------------------
+
+namespace {
+
+const hw_step markedSteps[] = {{"product 2x2x2, max", "unit.hw:5:1", 1000, 64}, {"adam \xff\"", "", 10, 16}};
+
+/// A step as the compiler marks it: all threads in the first of `markedSteps`, thread 0 alone in the second.
+void markedDescend(void *const *a, void *s) {
+  hw_parallel(
+      [](void *, int64_t thread, int64_t threads) {
+        for (int tile = 0; tile < 3; ++tile) {
+          hw_mark(0, 0, thread, 0);
+          std::this_thread::sleep_for(std::chrono::microseconds(50));
+          hw_mark(0, 0, thread, 1);
+        }
+        hw_barrier(threads);
+      },
+      nullptr);
+  hw_mark(0, 1, 0, 0);
+  descend(a, s);
+  hw_mark(0, 1, 0, 1);
+}
+
+/// A training of such steps; its entry is number 0.
+TrainParts addMarkedTraining(Builder &b, double count, int64_t rows = 4, int64_t batch = 0) {
+  const TrainParts p = addTraining(b, count, "epochs", rows, batch, markedDescend);
+  b.entries[0] = {"train1.step", markedDescend, 0, 0, 1010, 80, markedSteps, 2};
+  return p;
+}
+
+Json timelineOf(const Marks &marks, const fs::path &path) {
+  AtomicFile file(path.string());
+  writeTimeline(file, marks, "unit");
+  return Json::parse(readText(path));
+}
+
+/// The complete events of a timeline of category `category`.
+std::vector<Json> eventsOf(const Json &timeline, const std::string &category) {
+  std::vector<Json> found;
+  for (const Json &event : timeline["traceEvents"])
+    if (event["ph"] == "X" && event["cat"] == category)
+      found.push_back(event);
+  return found;
+}
+
+/// Runs `hwc bench` as far as the runtime goes; returns what it printed to stdout and stderr.
+struct Benched {
+  int status = 0;
+  std::string out, err;
+  Benched(const hw_program &program, const BenchOptions &options, std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {"bench", "--benchmark_min_time=0.001"});
+    std::vector<char *> argv;
+    for (std::string &flag : flags)
+      argv.push_back(flag.data());
+    err = captured(2, [&] {
+      out = captured(1, [&] {
+        status = benchProgram(
+            program, [&]() -> const hw_program & { return program; }, options, static_cast<int>(flags.size()),
+            argv.data());
+      });
+    });
+  }
+};
+
+} // namespace
+
+TEST_CASE("marks add up time and count per step, over threads, calls and tiles") {
+  setThreads(2);
+  Builder b;
+  addMarkedTraining(b, 1);
+  const hw_program &program = b.build();
+  Marks marks(program);
+  CHECK(marks.times().empty()); // nothing was called
+  std::vector<double> memory(16);
+  std::vector<void *> args(8, memory.data());
+  const auto start = std::chrono::steady_clock::now();
+  for (int call = 0; call < 5; ++call) {
+    marks.beginCall(&program.entries[0]);
+    markedDescend(args.data(), nullptr);
+    marks.endCall();
+  }
+  const double wall = 1.001 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto times = marks.times();
+  REQUIRE(times.size() == 1);
+  CHECK(times[0].entry == &program.entries[0]);
+  CHECK(times[0].calls == 5);
+  CHECK(times[0].seconds <= wall);
+  const auto &[product, adam] = std::tie(times[0].steps[0], times[0].steps[1]);
+  CHECK(product.count == 5 * 2 * 3);
+  CHECK(product.seconds > 0.999 * 30 * 50e-6); // it slept so long
+  CHECK(product.longest >= 0.5 * product.seconds);
+  CHECK(product.longest <= times[0].seconds);
+  CHECK(adam.count == 5);
+  CHECK(adam.seconds == adam.longest);
+  CHECK((product.seconds + adam.seconds) / 2 <= times[0].seconds);
+  marks.reset();
+  CHECK(marks.times().empty());
+  setThreads(availableCores());
+}
+
+TEST_CASE("a step within a step has its time to itself, at any depth") {
+  setThreads(1);
+  const hw_step steps[] = {{"outer", "", 0, 0}, {"inner", "", 0, 0}};
+  Builder b;
+  b.call(noteFirst, {});
+  b.entries[0].steps = steps;
+  b.entries[0].step_count = 2;
+  const hw_program &program = b.build();
+  Marks marks(program, 100);
+  marks.beginCall(program.entries);
+  const auto start = std::chrono::steady_clock::now();
+  for (int depth = 0; depth < 20; ++depth)
+    hw_mark(0, depth > 0, 0, 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (int depth = 20; depth-- > 0;)
+    hw_mark(0, depth > 0, 0, 1);
+  const double wall = 1.001 * std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  hw_mark(0, 1, 0, 1); // an end without a beginning
+  marks.endCall();
+  const auto times = marks.times();
+  REQUIRE(times.size() == 1);
+  const auto &outer = times[0].steps[0], &inner = times[0].steps[1];
+  CHECK(inner.seconds > 0.999 * 5e-3);
+  CHECK(outer.seconds + inner.seconds <= wall);
+  CHECK(outer.count == 1);
+  CHECK(inner.count == 19);
+  // Eight deep, and the call.
+  CHECK(marks.events(0).size() == 9);
+  for (size_t i = 1; i < 9; ++i) {
+    CHECK(marks.events(0)[i].begin <= marks.events(0)[i - 1].begin);
+    CHECK(marks.events(0)[i].end >= marks.events(0)[i - 1].end);
+  }
+  setThreads(availableCores());
+}
+
+TEST_CASE("what runs on all threads by itself counts for all") {
+  setThreads(3);
+  Builder b;
+  addMarkedTraining(b, 1);
+  const hw_program &program = b.build();
+  Marks marks(program);
+  marks.beginCall(program.entries);
+  for (int64_t step : {0, 1}) {
+    hw_mark(0, step, 0, 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (step == 0)
+      marks.onAllThreads();
+    hw_mark(0, step, 0, 1);
+  }
+  marks.endCall();
+  const auto steps = marks.times().at(0).steps;
+  CHECK(steps[0].seconds == doctest::Approx(3 * steps[0].longest));
+  CHECK(steps[1].seconds == steps[1].longest);
+  setThreads(availableCores());
+}
+
+TEST_CASE("functions are listed in the order of their first calls; without listeners marks are nothing") {
+  hw_mark(0, 0, 0, 0);
+  Builder b;
+  for (int i = 0; i < 3; ++i)
+    b.call(noteFirst, {});
+  const hw_program &program = b.build();
+  Marks marks(program);
+  for (int i : {2, 0, 2}) {
+    marks.beginCall(program.entries + i);
+    marks.endCall();
+  }
+  const auto times = marks.times();
+  REQUIRE(times.size() == 2);
+  CHECK(times[0].entry == program.entries + 2);
+  CHECK(times[0].calls == 2);
+  CHECK(times[1].entry == program.entries);
+}
+
+TEST_CASE("a timeline is bounded, says what it dropped, and is JSON whatever the names are") {
+  setThreads(2);
+  const fs::path folder = scratchFolder();
+  fs::create_directories(folder);
+  Builder b;
+  addMarkedTraining(b, 1);
+  const hw_program &program = b.build();
+  std::vector<double> memory(16);
+  std::vector<void *> args(8, memory.data());
+  Marks marks(program, 20);
+  {
+    const Span span("training", "a \"name\"\n", 3);
+    for (int call = 0; call < 5; ++call) {
+      marks.beginCall(&program.entries[0]);
+      markedDescend(args.data(), nullptr);
+      marks.endCall();
+    }
+  }
+  const int64_t all = 5 * (2 * 3 + 1 + 1);
+  const auto kept = static_cast<int64_t>(marks.events(0).size() + marks.events(1).size());
+  CHECK(kept <= 20);
+  CHECK(kept > 2);
+  CHECK(marks.dropped() == all - kept);
+  const Json timeline = timelineOf(marks, folder / "t.json");
+  CHECK(timeline["otherData"]["dropped events"] == all - kept);
+  CHECK(describeTimeline(AtomicFile((folder / "u").string()), marks).find(fmt::format("{} later events", all - kept)) !=
+        std::string::npos);
+  const auto trainings = eventsOf(timeline, "training");
+  REQUIRE(trainings.size() == 1);
+  CHECK(trainings[0]["name"] == "a \"name\"\n 3");
+  const auto kernels = eventsOf(timeline, "train1.step");
+  CHECK(static_cast<int64_t>(kernels.size() + eventsOf(timeline, "call").size()) == kept);
+  for (const Json &event : kernels) {
+    CHECK(event["pid"] == 1);
+    CHECK(event["tid"].get<int>() < 2);
+    CHECK(event["dur"].get<double>() >= 0);
+    CHECK(event["ts"].get<double>() >= trainings[0]["ts"].get<double>());
+    if (event["name"] == "product 2x2x2, max") {
+      CHECK(event["args"]["location"] == "unit.hw:5:1");
+      CHECK(event["args"]["flops"] == 1000);
+    } else
+      CHECK_FALSE(event["args"].contains("location"));
+  }
+  setThreads(availableCores());
+}
+
+TEST_CASE("without a timeline no event and no span is kept") {
+  Builder b;
+  addMarkedTraining(b, 1);
+  Marks marks(b.build());
+  const Span span("training", "net");
+  marks.beginCall(marks.program.entries);
+  marks.endCall();
+  CHECK(marks.events(0).empty());
+  CHECK(marks.spans().empty());
+  CHECK(marks.dropped() == 0);
+}
+
+TEST_CASE("--trace of a run shows trainings, epochs, calls and marked kernels, one within the other") {
+  Builder b;
+  addMarkedTraining(b, 3, 8, 4);
+  const fs::path out = scratchFolder(), trace = out.string() + ".json";
+  int status = 1;
+  const std::string text = captured(
+      2, [&] { status = runMain(b.build(), {"--out", out.string(), "--trace", trace.string(), "--threads", "2"}); });
+  CHECK(status == 0);
+  CHECK(text.find(trace.string()) != std::string::npos);
+  const Json timeline = Json::parse(readText(trace));
+  const auto training = eventsOf(timeline, "training"), epochs = eventsOf(timeline, "epoch"),
+             calls = eventsOf(timeline, "call"), kernels = eventsOf(timeline, "train1.step");
+  REQUIRE(training.size() == 1);
+  CHECK(training[0]["name"] == "net");
+  REQUIRE(epochs.size() == 3);
+  CHECK(epochs[2]["name"] == "epoch 2");
+  CHECK(calls.size() == 6);
+  CHECK(kernels.size() == 6 * 7);
+  auto within = [](const Json &inner, const Json &outer) {
+    const double begin = inner["ts"], end = begin + inner["dur"].get<double>(), from = outer["ts"];
+    return begin >= from - 0.002 && end <= from + outer["dur"].get<double>() + 0.002; // rounded to ns
+  };
+  for (size_t i = 0; i < calls.size(); ++i)
+    CHECK(within(calls[i], epochs[i / 2]));
+  for (const Json &epoch : epochs)
+    CHECK(within(epoch, training[0]));
+  for (const Json &kernel : kernels)
+    CHECK(std::any_of(calls.begin(), calls.end(), [&](const Json &call) { return within(kernel, call); }));
+  // A place that cannot be written is told before the training.
+  seen.clear();
+  const std::string refused = captured(
+      2, [&] { status = runMain(b.build(), {"--out", scratchFolder().string(), "--trace", "/nowhere/t.json"}); });
+  CHECK(status == 1);
+  CHECK(refused.find("/nowhere") != std::string::npos);
+  CHECK(seen.empty());
+  setThreads(availableCores());
+}
+
+TEST_CASE("limits: measured ones are positive and caches are no slower than memory; the roofline") {
+  const Limits measured = measureLimits(16);
+  CHECK(measured.flopsF32 > 0);
+  CHECK(measured.flopsF64 > 0);
+  REQUIRE(measured.readings.size() > 1);
+  CHECK(measured.memoryRate() > 0);
+  for (size_t i = 1; i < measured.readings.size(); ++i) {
+    CHECK(measured.readings[i].bytes > measured.readings[i - 1].bytes);
+    CHECK(measured.readings[i].rate <= measured.readings[i - 1].rate);
+  }
+  const Limits limits{200, 100, {{100, 80}, {10000, 40}, {1000000, 10}}};
+  CHECK(limits.readRate(1) == 80);
+  CHECK(limits.readRate(100) == 80);
+  CHECK(limits.readRate(1000) == doctest::Approx(60)); // half way, in powers
+  CHECK(limits.readRate(10000) == 40);
+  CHECK(limits.readRate(1e9) == 10);
+  const LeastTime computing = leastTime(limits, limits.flopsF32, 1000, 100);
+  CHECK(computing.seconds == 5);
+  CHECK_FALSE(computing.memory);
+  const LeastTime reading = leastTime(limits, limits.flopsF32, 1000, 10000);
+  CHECK(reading.seconds == 250);
+  CHECK(reading.memory);
+}
+
+TEST_CASE("the table of kernels: columns, shares, rates, what is no kernel's") {
+  const hw_step steps[] = {
+      {"product 64x60x30, max", "fit.hw:3:10", 4e6, 1e4}, {"add", "fit.hw:12:3", 0, 1e6}, {"never", "", 0, 0}};
+  const hw_entry entry{"train1.step", nullptr, 0, 0, 4e6, 1.01e6, steps, 3};
+  const Limits limits{100e9, 50e9, {{1e3, 100e9}, {1e6, 10e9}}};
+  // Two steps of 250 µs each, on two threads; the sum ran on one of them.
+  const Profile profile{
+      "train1.step", 2, 500e-6, 2, {{&entry, 2, 480e-6, {{600e-6, 300e-6, 8}, {160e-6, 160e-6, 2}, {}}}}};
+  CHECK(kernelTable(profile, limits, limits.flopsF32) ==
+        R"(    µs      %  threads   flop   byte  GFLOP/s  GB/s  limit          location     kernel
+150.00   60.0      2.0  4.00M  10.0k     26.7   0.1   27 % compute  fit.hw:3:10  product 64x60x30, max
+ 40.00   16.0      1.0      -  1.00M        -  12.5  125 % memory   fit.hw:12:3  add
+  0.00    0.0        -      -      -        -     -      -                       never
+ 50.00   20.0                                                                    (threads wait: launches, barriers)
+ 10.00    4.0                                                                    (between calls: batches, records)
+250.00  100.0           4.00M  1.01M     16.0   4.0   56 %                       train1.step
+)");
+}
+
 TEST_CASE("bench times the step and the cases of a training") {
   Builder b;
   const TrainParts p = addTraining(b, 5, "epochs", 10, 4, noteRows<4>, noteRows<2>);
@@ -987,21 +1305,61 @@ TEST_CASE("bench times the step and the cases of a training") {
   Json timed = b.call(noteFirst, {p.w});
   timed["bench"] = "train1.hvp";
   b.body.push_back(timed);
-  std::string name = "bench", json = "--benchmark_format=json", time = "--benchmark_min_time=0.001";
-  char *argv[] = {name.data(), json.data(), time.data(), nullptr};
-  int status = 1;
-  std::string text;
-  captured(2, [&] { text = captured(1, [&] { status = benchProgram(b.build(), {}, 3, argv); }); });
-  CHECK(status == 0);
-  const Json report = Json::parse(text);
-  CAPTURE(text);
+  const Benched all(b.build(), {}, {"--benchmark_format=json"});
+  CHECK(all.status == 0);
+  const Json report = Json::parse(all.out);
+  CAPTURE(all.out);
   REQUIRE(report["benchmarks"].size() == 3);
   CHECK(report["benchmarks"][0]["name"].get<std::string>().find("train1.forward") == 0);
   CHECK(report["benchmarks"][1]["name"].get<std::string>().find("train1.step") == 0);
   CHECK(report["benchmarks"][1]["GFLOP/s"].get<double>() > 0);
   CHECK(report["benchmarks"][2]["name"].get<std::string>().find("train1.hvp") == 0);
+  CHECK(all.err.find("limits measured") == std::string::npos);
+  // A filter that takes one training's benchmarks says nothing of the others; one that takes none is an error.
+  const Benched few(b.build(), {}, {"--benchmark_format=json", "--benchmark_filter=hvp"});
+  CHECK(few.status == 0);
+  CHECK(few.err.find("match") == std::string::npos);
+  CHECK(Json::parse(few.out)["benchmarks"].size() == 1);
+  const Benched none(b.build(), {}, {"--benchmark_filter=nothing"});
+  CHECK(none.status == 1);
+  CHECK(none.err.find("nothing; there are train1.forward, train1.step, train1.hvp") != std::string::npos);
+  CHECK(none.out.empty());
+  const Benched wrong(b.build(), {}, {"--benchmark_filter=("});
+  CHECK(wrong.status == 1);
+  CHECK(wrong.err.find("regular expression") != std::string::npos);
+  CHECK(Benched(b.build(), {}, {"--nonsense"}).err.find("unknown flag '--nonsense'") != std::string::npos);
   // In a run such a call does nothing.
   const size_t before = seen.size();
   Ran ran(b);
   CHECK(seen.size() == before);
+}
+
+TEST_CASE("bench prints the kernels of a step where people read, and a timeline if asked") {
+  Builder b;
+  addMarkedTraining(b, 5);
+  BenchOptions options;
+  options.threads = 2;
+  const Benched table(b.build(), options, {});
+  CHECK(table.status == 0);
+  CAPTURE(table.out);
+  for (const char *text : {"limits measured", "train1.step", "product 2x2x2, max", "unit.hw:5:1", "GFLOP/s"})
+    CHECK(table.out.find(text) != std::string::npos);
+  // Where programs read, only if asked, and out of their way.
+  options.kernels = true;
+  const Benched both(b.build(), options, {"--benchmark_format=json"});
+  CHECK(both.err.find("product 2x2x2, max") != std::string::npos);
+  CHECK(Json::parse(both.out)["benchmarks"].size() == 1);
+  options.kernels = false;
+  const fs::path trace = scratchFolder().string() + ".json";
+  options.trace = trace.string();
+  const Benched neither(b.build(), options, {});
+  CHECK(neither.out.find("product 2x2x2, max") == std::string::npos);
+  CHECK(neither.err.find(trace.string()) != std::string::npos);
+  CHECK(!eventsOf(Json::parse(readText(trace)), "train1.step").empty());
+  // No step, no kernels.
+  options.kernels = true;
+  const Benched filtered(b.build(), options, {"--benchmark_list_tests"});
+  CHECK(filtered.status == 0);
+  CHECK(filtered.out == "train1.step/real_time\n");
+  setThreads(availableCores());
 }

@@ -1,0 +1,172 @@
+#include "runtime/Limits.h"
+
+#include "runtime/Abi.h"
+#include "runtime/Memory.h"
+#include "runtime/Threads.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <unistd.h>
+
+namespace hw::runtime {
+
+namespace {
+
+//---- what one thread does --------------------------------------------------------------------------------------------
+
+template <class T, int bytes> using Vector __attribute__((vector_size(bytes))) = T;
+
+// More than latency x units of any CPU so far (4 x 2), and 12 fit in 16 registers.
+constexpr int chains = 12, streams = 8;
+
+template <class T, class V> T total(const V *vectors, int count) {
+  T sum = 0;
+  for (int i = 0; i < count; ++i)
+    for (size_t lane = 0; lane < sizeof(V) / sizeof(T); ++lane)
+      sum += vectors[i][lane];
+  return sum;
+}
+
+// A function names its instruction set, so there is one of each for every width. `multiplyAdd` does 2 * chains flops a
+// turn and lane, `read` reads `count` bytes, a multiple of streams * bytes, every turn. Their results are there to be
+// used.
+#define HW_LIMIT_LOOPS(bytes, features)                                                                                \
+  template <class T> __attribute__((target(features), noinline)) T multiplyAdd##bytes(int64_t turns, T factor) {       \
+    using V = Vector<T, bytes>;                                                                                        \
+    const V f = factor - V{};                                                                                          \
+    V sums[chains];                                                                                                    \
+    for (int i = 0; i < chains; ++i)                                                                                   \
+      sums[i] = f * T(i);                                                                                              \
+    for (int64_t turn = 0; turn < turns; ++turn)                                                                       \
+      for (int i = 0; i < chains; ++i)                                                                                 \
+        sums[i] = sums[i] * f + f;                                                                                     \
+    return total<T>(sums, chains);                                                                                     \
+  }                                                                                                                    \
+  __attribute__((target(features), noinline)) int64_t read##bytes(int64_t turns, const std::byte *data,                \
+                                                                  size_t count) {                                      \
+    using V = Vector<int64_t, bytes>;                                                                                  \
+    V sums[streams] = {};                                                                                              \
+    for (int64_t turn = 0; turn < turns; ++turn)                                                                       \
+      for (size_t at = 0; at < count; at += streams * bytes)                                                           \
+        for (int i = 0; i < streams; ++i)                                                                              \
+          sums[i] += *reinterpret_cast<const V *>(data + at + i * bytes);                                              \
+    return total<int64_t>(sums, streams);                                                                              \
+  }
+#if defined(__x86_64__)
+HW_LIMIT_LOOPS(64, "avx512f")
+HW_LIMIT_LOOPS(32, "avx2,fma")
+HW_LIMIT_LOOPS(16, "sse2")
+#else
+HW_LIMIT_LOOPS(16, "")
+#endif
+#undef HW_LIMIT_LOOPS
+
+struct Loops {
+  float (*multiplyAddF32)(int64_t turns, float factor);
+  double (*multiplyAddF64)(int64_t turns, double factor);
+  int64_t (*read)(int64_t turns, const std::byte *data, size_t count);
+};
+
+Loops loopsFor(unsigned vectorBytes) {
+#if defined(__x86_64__)
+  if (vectorBytes >= 64)
+    return {multiplyAdd64<float>, multiplyAdd64<double>, read64};
+  if (vectorBytes >= 32)
+    return {multiplyAdd32<float>, multiplyAdd32<double>, read32};
+#endif
+  return {multiplyAdd16<float>, multiplyAdd16<double>, read16};
+}
+
+//---- what all do -----------------------------------------------------------------------------------------------------
+
+template <class Work> void onAllThreads(const Work &work) {
+  hw_parallel([](void *frame, int64_t thread, int64_t) { (*static_cast<const Work *>(frame))(thread); },
+              const_cast<Work *>(&work));
+}
+
+/// Seconds that work(thread) takes on all threads at once: the least of some tries, as other programs only ever add.
+template <class Work> double bestTime(const Work &work) {
+  using Clock = std::chrono::steady_clock;
+  double best = INFINITY;
+  onAllThreads([&](int64_t thread) {
+    for (int turn = 0; turn < 4; ++turn) {
+      hw_barrier(threads());
+      const auto start = Clock::now();
+      work(thread);
+      hw_barrier(threads());
+      // The first turn wakes threads and vector units up.
+      if (thread == 0 && turn > 0)
+        best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+    }
+  });
+  return best;
+}
+
+volatile double used; // what loops return, lest they be left out
+
+/// Flops per second of `loop`, whose vectors have `lanes` elements.
+template <class T> double peak(T (*loop)(int64_t, T), unsigned lanes) {
+  constexpr int64_t turns = 1 << 19;
+  const double seconds = bestTime([&](int64_t) { used = static_cast<double>(loop(turns, T(0.5))); });
+  return 2.0 * chains * turns * lanes * threads() / seconds;
+}
+
+/// A thread's part of the largest reading: beyond every cache, but no more than the machine has to spare.
+size_t largestPart() {
+  const auto free = static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t wish = std::max<size_t>((128 << 20) / static_cast<size_t>(threads()), 16 << 20);
+  return std::max<size_t>(std::min(wish, free / 4 / static_cast<size_t>(threads())) >> 16 << 16, 1 << 16);
+}
+
+std::vector<Limits::Reading> measureReadings(int64_t (*read)(int64_t, const std::byte *, size_t)) {
+  const size_t largest = largestPart();
+  const double all = threads();
+  const Memory memory(largest * static_cast<size_t>(threads()), "measuring this machine");
+  // Every thread reads what it has written: the pages are near it.
+  const auto part = [&](int64_t thread) { return memory.data() + static_cast<size_t>(thread) * largest; };
+  onAllThreads([&](int64_t thread) { std::fill_n(part(thread), largest, std::byte(1)); });
+  std::vector<Limits::Reading> readings;
+  for (size_t bytes = largest; bytes >= 8 << 10; bytes = bytes / 4 / 1024 * 1024) {
+    const auto turns = static_cast<int64_t>(std::max<size_t>((64 << 20) / bytes, 1));
+    const double seconds =
+        bestTime([&](int64_t thread) { used = static_cast<double>(read(turns, part(thread), bytes)); });
+    readings.push_back(
+        {all * static_cast<double>(bytes), all * static_cast<double>(bytes) * static_cast<double>(turns) / seconds});
+  }
+  // A smaller part is never slower, but for noise.
+  for (size_t i = 1; i < readings.size(); ++i)
+    readings[i].rate = std::max(readings[i].rate, readings[i - 1].rate);
+  std::reverse(readings.begin(), readings.end());
+  return readings;
+}
+
+} // namespace
+
+double Limits::readRate(double bytes) const {
+  const auto above = std::find_if(readings.begin(), readings.end(), [&](const Reading &r) { return r.bytes >= bytes; });
+  if (above == readings.begin())
+    return above->rate;
+  if (above == readings.end())
+    return memoryRate();
+  const Reading &low = *(above - 1), &high = *above;
+  const double place = std::log(bytes / low.bytes) / std::log(high.bytes / low.bytes);
+  return low.rate + place * (high.rate - low.rate);
+}
+
+Limits measureLimits(unsigned vectorBytes) {
+  const Loops loops = loopsFor(vectorBytes);
+  Limits limits;
+  limits.flopsF32 = peak(loops.multiplyAddF32, vectorBytes / 4);
+  limits.flopsF64 = peak(loops.multiplyAddF64, vectorBytes / 8);
+  limits.readings = measureReadings(loops.read);
+  return limits;
+}
+
+LeastTime leastTime(const Limits &limits, double peak, double flops, double bytes) {
+  const double computing = flops / peak, reading = bytes / limits.readRate(bytes);
+  return {std::max(computing, reading), reading > computing};
+}
+
+} // namespace hw::runtime
