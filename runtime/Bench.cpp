@@ -14,6 +14,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -54,11 +55,8 @@ public:
     return inner->ReportContext(context);
   }
   void ReportRuns(const std::vector<Run> &runs) override {
-    for (const Run &run : runs) {
-      std::vector<double> &times = seconds[run.run_name.function_name];
-      if (run.run_type == Run::RT_Iteration && run.iterations > 0)
-        times.push_back(run.real_accumulated_time / static_cast<double>(run.iterations));
-    }
+    for (const Run &run : runs)
+      timed.insert(run.run_name.function_name);
     inner->ReportRuns(runs);
   }
   void finish() {
@@ -68,8 +66,7 @@ public:
   /// Whether people read it, not programs.
   bool isConsole() const { return dynamic_cast<const benchmark::ConsoleReporter *>(inner.get()) != nullptr; }
 
-  std::map<std::string, std::vector<double>>
-      seconds; ///< of an iteration: of each benchmark that ran, once a repetition
+  std::set<std::string> timed; ///< benchmarks that ran
 
 private:
   std::unique_ptr<benchmark::BenchmarkReporter> inner{benchmark::CreateDefaultDisplayReporter()};
@@ -92,6 +89,18 @@ public:
     for (const auto &table : study.program.plan.tables)
       table->truncate(0);
   }
+  /// The times of steps that take `seconds` together, but three at least.
+  std::vector<double> run(double seconds) {
+    std::vector<double> times;
+    for (double sum = 0; times.size() < 3 || sum < seconds; sum += times.back()) {
+      const auto start = Clock::now();
+      next();
+      times.push_back(secondsSince(start));
+      if (wasInterrupted())
+        throw Interrupted();
+    }
+    return times;
+  }
 
 private:
   Study &study;
@@ -99,6 +108,12 @@ private:
   const int64_t full;
   int64_t step = 0;
 };
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 /// Runs a plan with something else in the place of each training.
 class BenchStudy : public Study {
@@ -131,13 +146,15 @@ private:
 /// Google Benchmark in the place of each training.
 class TimedStudy : public BenchStudy {
 public:
-  TimedStudy(runtime::Program &program, StudyOptions options, OneReport &report)
-      : BenchStudy(program, std::move(options)), report(report) {
+  /// `compare`: take stepTimes too.
+  TimedStudy(runtime::Program &program, StudyOptions options, OneReport &report, bool compare)
+      : BenchStudy(program, std::move(options)), report(report), compare(compare) {
     report.SetErrorStream(&said);
   }
-  std::vector<std::string> names; ///< of all benchmarks
-  size_t matched = 0;             ///< how many of them the filter takes
-  std::string refusal;            ///< Google Benchmark's words where it takes none
+  std::vector<std::string> names;          ///< of all benchmarks
+  size_t matched = 0;                      ///< how many of them the filter takes
+  std::string refusal;                     ///< Google Benchmark's words where it takes none
+  std::map<std::string, double> stepTimes; ///< medians, of the trainings whose step was timed
 
 protected:
   // A call that is there to be timed.
@@ -163,6 +180,8 @@ protected:
       count(state, flops, bytes);
     });
     runRegistered();
+    if (compare && report.timed.contains(name + ".step"))
+      stepTimes[name] = median(steps.run(0.2));
   }
 
 private:
@@ -189,104 +208,81 @@ private:
   }
 
   OneReport &report;
+  const bool compare;
   std::ostringstream said; // while benchmarks run
 };
 
-/// Steps with marks in the place of each training that Google Benchmark has timed.
+/// Steps with marks in the place of each training whose step was timed without.
 class MarkedStudy : public BenchStudy {
 public:
-  MarkedStudy(runtime::Program &program, StudyOptions options, const OneReport &report, bool timeline)
+  MarkedStudy(runtime::Program &program, StudyOptions options, const std::map<std::string, double> &stepTimes,
+              bool timeline)
       : BenchStudy(program, std::move(options)), marks(program.descriptor, timeline ? Marks::timelineEvents : 0),
-        report(report) {}
+        stepTimes(stepTimes) {}
   Marks marks;
   struct Measured {
     Profile profile;
-    double unmarked; ///< seconds of a step without marks; 0: not known
+    double slowdown; ///< a step's time with marks over that without
   };
   std::vector<Measured> measured;
 
 protected:
   void replace(TrainNode &node, const std::string &name) override {
-    const auto timed = report.seconds.find(name + ".step");
-    if (timed == report.seconds.end())
+    const auto without = stepTimes.find(name);
+    if (without == stepTimes.end())
       return;
     const Span span("training", name);
     Steps steps(*this, node);
-    measure(steps, 0.05);
+    steps.run(0.05);
     marks.reset();
-    Profile profile = measure(steps, 0.3);
-    profile.name = name + ".step";
-    profile.entries = marks.times();
-    measured.push_back({std::move(profile), median(timed->second)});
+    const std::vector<double> times = steps.run(0.3);
+    measured.push_back({{name + ".step", static_cast<int64_t>(times.size()),
+                         std::accumulate(times.begin(), times.end(), 0.0), threads(), marks.times()},
+                        median(times) / without->second});
   }
 
 private:
-  /// Steps for so long, but three at least.
-  static Profile measure(Steps &steps, double seconds) {
-    Profile profile;
-    profile.threads = threads();
-    const auto start = Clock::now();
-    while (profile.steps < 3 || profile.seconds < seconds) {
-      steps.next();
-      ++profile.steps;
-      profile.seconds = secondsSince(start);
-      if (wasInterrupted())
-        throw Interrupted();
-    }
-    return profile;
-  }
-
-  static double median(std::vector<double> values) {
-    if (values.empty())
-      return 0;
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-  }
-
-  const OneReport &report;
+  const std::map<std::string, double> &stepTimes;
 };
-
-/// Whether the marks made a step so much slower that its table has to be read with that in mind.
-std::string slowdown(const MarkedStudy::Measured &measured) {
-  const double marked = measured.profile.seconds / static_cast<double>(measured.profile.steps);
-  if (measured.unmarked == 0 || marked < 1.05 * measured.unmarked)
-    return "";
-  return fmt::format("With the clock readings behind this table a step took {:.0f} % longer than without.\n",
-                     100 * (marked / measured.unmarked - 1));
-}
 
 void printTables(const std::vector<MarkedStudy::Measured> &measured, const hw_program &program, const Plan &plan,
                  std::FILE *stream) {
   const Limits limits = measureLimits(program.vector_bytes);
   const double peak = plan.precision == "f64" ? limits.flopsF64 : limits.flopsF32;
   fmt::print(stream, "\n{}", describeLimits(limits, threads(), program.vector_bytes));
-  for (const auto &each : measured)
-    fmt::print(stream, "\n{}{}", kernelTable(each.profile, limits, peak), slowdown(each));
+  for (const auto &each : measured) {
+    fmt::print(stream, "\n{}", kernelTable(each.profile, limits, peak));
+    if (each.slowdown > 1.05)
+      fmt::print(stream, "The clock readings behind this table make a step {:.0f} % slower.\n",
+                 100 * each.slowdown - 100);
+  }
 }
 
-/// Google Benchmark over the program without marks.
-void timeProgram(const hw_program &program, const StudyOptions &options, OneReport &report) {
+/// Google Benchmark over the program without marks. Returns what MarkedStudy takes, if that is wanted.
+std::map<std::string, double> timeProgram(const hw_program &program, const StudyOptions &options, OneReport &report,
+                                          bool compare) {
   runtime::Program loaded(program);
   loaded.load();
-  TimedStudy study(loaded, options, report);
+  TimedStudy study(loaded, options, report, compare);
   study.run();
   report.finish();
   if (study.names.empty())
     fail("{} trains nothing, so there is nothing to time", loaded.plan.name);
   if (study.matched == 0)
     fail("nothing to time: {}; there are {}", study.refusal, fmt::join(study.names, ", "));
+  return study.stepTimes;
 }
 
-/// The program with marks: tables and, with a file for it, a timeline.
-void timeKernels(const hw_program &program, const StudyOptions &options, const OneReport &report, bool tables,
-                 AtomicFile *trace) {
+/// The program with marks: its tables, if there is a stream for them, and its timeline, if there is a file.
+void timeKernels(const hw_program &program, const StudyOptions &options, const std::map<std::string, double> &stepTimes,
+                 std::FILE *tables, AtomicFile *trace) {
   runtime::Program loaded(program);
   loaded.load();
-  MarkedStudy study(loaded, options, report, trace != nullptr);
+  MarkedStudy study(loaded, options, stepTimes, trace != nullptr);
   study.run();
   // The limits come after the steps: measuring them empties the caches.
-  if (tables && !study.measured.empty())
-    printTables(study.measured, program, loaded.plan, report.isConsole() ? stdout : stderr);
+  if (tables)
+    printTables(study.measured, program, loaded.plan, tables);
   if (trace) {
     writeTimeline(*trace, study.marks, loaded.plan.name);
     fmt::print(stderr, "{}\n", describeTimeline(*trace, study.marks));
@@ -312,10 +308,15 @@ int benchProgram(const hw_program &program, const std::function<const hw_program
     study.data = options.data;
     catchSignals();
     OneReport report;
-    timeProgram(program, study, report);
-    const bool tables = options.kernels.value_or(report.isConsole());
-    if ((tables || trace) && !report.seconds.empty())
-      timeKernels(marked(), study, report, tables, trace ? &*trace : nullptr);
+    std::FILE *tables = report.isConsole() ? stdout : stderr;
+    if (!options.kernels.value_or(report.isConsole()))
+      tables = nullptr;
+    const std::map<std::string, double> stepTimes = timeProgram(program, study, report, tables || trace);
+    if (!stepTimes.empty())
+      timeKernels(marked(), study, stepTimes, tables, trace ? &*trace : nullptr);
+    else if (trace)
+      fail("--trace shows training steps, but --benchmark_filter={} takes none",
+           inQuotes(benchmark::GetBenchmarkFilter()));
     return 0;
   } catch (const Interrupted &) {
     return 130;

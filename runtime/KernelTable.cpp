@@ -39,6 +39,7 @@ public:
       for (uint64_t i = 0; i < entry.entry->step_count; ++i)
         kernel(entry.entry->steps[i], entry.steps[i], static_cast<double>(entry.calls));
     rest();
+    shortenLocations();
     return aligned();
   }
 
@@ -77,6 +78,25 @@ private:
     rows.push_back({duration(profile.seconds), share(profile.seconds), "", si(allFlops / steps), si(allBytes / steps),
                     rate(allFlops / profile.seconds), rate(allBytes / profile.seconds),
                     fmt::format("{:.0f} %", 100 * leastSeconds / profile.seconds), "", "", profile.name});
+  }
+
+  /// Where all kernels come from one file, its name stands in the column's title alone: "fit.hw", then "3:10".
+  void shortenLocations() {
+    std::string file;
+    for (size_t i = 1; i < rows.size(); ++i) {
+      const std::string &where = rows[i].location; // "file:line:column"
+      if (where.empty())
+        continue;
+      const size_t end = where.rfind(':', where.rfind(':') - 1);
+      if (end == std::string::npos || (!file.empty() && where.substr(0, end) != file))
+        return;
+      file = where.substr(0, end);
+    }
+    for (Row &row : rows)
+      if (&row != &rows.front() && !row.location.empty())
+        row.location.erase(0, file.size() + 1);
+    if (!file.empty())
+      rows.front().location = file;
   }
 
   /// Of one step.

@@ -5,9 +5,11 @@
 #include "runtime/Threads.h"
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cmath>
 #include <cstddef>
+#include <ctime>
+#include <numeric>
 #include <unistd.h>
 
 namespace hw::runtime {
@@ -86,31 +88,39 @@ template <class Work> void onAllThreads(const Work &work) {
               const_cast<Work *>(&work));
 }
 
-/// Seconds that work(thread) takes on all threads at once: the least of some tries, as other programs only ever add.
-template <class Work> double bestTime(const Work &work) {
-  using Clock = std::chrono::steady_clock;
-  double best = INFINITY;
+double processorTime() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// How often per second the threads together do work(thread, number) when all do it at the same time. By their
+/// processor time, so that a busy machine is not taken for a slow one, and the median of some tries: the first wake
+/// the vector units up, and where two threads share a core one may begin alone.
+template <class Work> double ratePerSecond(const Work &work) {
+  constexpr int tries = 9;
+  std::vector<double> rates(static_cast<size_t>(threads()));
   onAllThreads([&](int64_t thread) {
-    for (int turn = 0; turn < 4; ++turn) {
+    std::array<double, tries> seconds;
+    for (int number = 0; number < tries; ++number) {
       hw_barrier(threads());
-      const auto start = Clock::now();
-      work(thread);
-      hw_barrier(threads());
-      // The first turn wakes threads and vector units up.
-      if (thread == 0 && turn > 0)
-        best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+      const double start = processorTime();
+      work(thread, number);
+      seconds[static_cast<size_t>(number)] = processorTime() - start;
     }
+    std::nth_element(seconds.begin(), seconds.begin() + tries / 2, seconds.end());
+    rates[static_cast<size_t>(thread)] = 1 / seconds[tries / 2];
   });
-  return best;
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
 volatile double used; // what loops return, lest they be left out
 
 /// Flops per second of `loop`, whose vectors have `lanes` elements.
 template <class T> double peak(T (*loop)(int64_t, T), unsigned lanes) {
-  constexpr int64_t turns = 1 << 19;
-  const double seconds = bestTime([&](int64_t) { used = static_cast<double>(loop(turns, T(0.5))); });
-  return 2.0 * chains * turns * lanes * threads() / seconds;
+  constexpr int64_t turns = 1 << 17;
+  const double rate = ratePerSecond([&](int64_t, int) { used = static_cast<double>(loop(turns, T(0.5))); });
+  return 2.0 * chains * turns * lanes * rate;
 }
 
 /// A thread's part of the largest reading: beyond every cache, but no more than the machine has to spare.
@@ -122,18 +132,20 @@ size_t largestPart() {
 
 std::vector<Limits::Reading> measureReadings(int64_t (*read)(int64_t, const std::byte *, size_t)) {
   const size_t largest = largestPart();
-  const double all = threads();
   const Memory memory(largest * static_cast<size_t>(threads()), "measuring this machine");
   // Every thread reads what it has written: the pages are near it.
   const auto part = [&](int64_t thread) { return memory.data() + static_cast<size_t>(thread) * largest; };
   onAllThreads([&](int64_t thread) { std::fill_n(part(thread), largest, std::byte(1)); });
   std::vector<Limits::Reading> readings;
   for (size_t bytes = largest; bytes >= 8 << 10; bytes = bytes / 4 / 1024 * 1024) {
-    const auto turns = static_cast<int64_t>(std::max<size_t>((64 << 20) / bytes, 1));
-    const double seconds =
-        bestTime([&](int64_t thread) { used = static_cast<double>(read(turns, part(thread), bytes)); });
-    readings.push_back(
-        {all * static_cast<double>(bytes), all * static_cast<double>(bytes) * static_cast<double>(turns) / seconds});
+    // Of a large part each try reads a section, which the others have driven from the caches meanwhile.
+    const size_t section = std::min<size_t>(bytes, largest / 8), sections = bytes / section;
+    const auto turns = static_cast<int64_t>(sections > 1 ? 1 : std::max<size_t>((32 << 20) / section, 1));
+    const double rate = ratePerSecond([&](int64_t thread, int number) {
+      used = static_cast<double>(read(turns, part(thread) + static_cast<size_t>(number) % sections * section, section));
+    });
+    readings.push_back({static_cast<double>(threads()) * static_cast<double>(bytes),
+                        static_cast<double>(turns) * static_cast<double>(section) * rate});
   }
   // A smaller part is never slower, but for noise.
   for (size_t i = 1; i < readings.size(); ++i)
