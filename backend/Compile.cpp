@@ -29,7 +29,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   llvm::LLVMContext context;
   ProgramEmitter emitter(context, *target, options.marks);
   FusionOptions fusion;
-  fusion.externalProducts = options.products != Products::Generated;
+  fusion.products = options.products;
 
   SmallVector<std::pair<func::FuncOp, func::FuncOp>> steps; // of trainings, with copies as they were
   PlanInput input{options.name, options.precision, options.quick, {}, {}, 0};

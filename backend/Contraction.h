@@ -30,7 +30,7 @@ ExternalPattern matchExternal(DotGeneralOp dot);
 /// Rewrites an entry function so that every dot_general has at most one batch, free and contracted dimension a side and
 /// operands that the chosen way can read; and masks `x > 0` of values that are also rectified read the rectified value,
 /// so that x need not be kept.
-void prepare(mlir::Block &block, bool externalProducts);
+void prepare(mlir::Block &block, Products products);
 
 /// The loops that may run over a part of their range only.
 enum class Role : uint8_t { None, Batch, Rows, Columns, Contracted };

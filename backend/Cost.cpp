@@ -25,8 +25,8 @@ int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // oneDNN or generated code
 //===--------------------------------------------------------------------------------------------------------------===//
 
-bool hw::backend::prefersExternal(DotGeneralOp dot) {
-  if (!elementOf(dot.getResult()).isF32())
+bool hw::backend::goesToLibrary(DotGeneralOp dot, Products products) {
+  if (products == Products::Generated || !elementOf(dot.getResult()).isF32())
     return false; // oneDNN has no f64
   int64_t batch = 1, m = 1, n = 1, k = 1;
   auto lhs = shapeOf(dot.getLhs()), rhs = shapeOf(dot.getRhs());
@@ -39,8 +39,10 @@ bool hw::backend::prefersExternal(DotGeneralOp dot) {
   for (int64_t dim : dot.getLhsContract())
     k *= lhs[dim];
   // An empty product is no product for oneDNN; a thin one it does badly.
-  if (std::min({batch, m, n, k}) < 1 || std::min({m, n, k}) < 16)
+  if (std::min({batch, m, n, k}) < 1 || std::min({m, n, k}) < 2)
     return false;
+  if (products == Products::Library)
+    return true;
   // Generated products keep one operand in the second-level cache while the other streams past, and split a long sum
   // into pieces that fit there. Two small sides of the three are enough for that; where all are large, oneDNN's packing
   // wins.

@@ -6,8 +6,8 @@
 
 namespace hw::backend {
 
-/// Whether oneDNN does the product better than generated loops.
-bool prefersExternal(DotGeneralOp dot);
+/// Whether oneDNN does the product: for `Automatic`, whether it does it better than generated loops.
+bool goesToLibrary(DotGeneralOp dot, Products products);
 
 /// Whether a value of so many elements that several kernels use is better computed in each of them, at `cost` additions
 /// an element, than kept in memory.

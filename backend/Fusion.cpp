@@ -404,7 +404,7 @@ private:
   //===-- Units
   //-----------------------------------------------------------------------------------------------------===//
 
-  bool isExternal(DotGeneralOp dot) { return options.externalProducts && prefersExternal(dot); }
+  bool isExternal(DotGeneralOp dot) { return goesToLibrary(dot, options.products); }
 
   /// What oneDNN does with the product: adds a bias to each row and applies an activation, where nothing else wants
   /// what is in between.

@@ -1,5 +1,6 @@
 // What is kept in memory, and which loops run together: the plan of one entry function, before any loop is built.
 #pragma once
+#include "backend/Compile.h"
 #include "backend/Kernel.h"
 #include "ir/Dialects.h"
 #include "llvm/ADT/DenseSet.h"
@@ -28,8 +29,8 @@ struct Unit {
 };
 
 struct FusionOptions {
-  bool fuse = true;             // false: every op's result is kept, every op a unit (diagnose)
-  bool externalProducts = true; // oneDNN may do contractions
+  bool fuse = true; // false: every op's result is kept, every op a unit (diagnose)
+  Products products = Products::Automatic;
   unsigned vectorBytes = 64;
 };
 

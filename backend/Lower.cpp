@@ -311,14 +311,15 @@ private:
 
 StepList hw::backend::lowerFunction(Block &block, ArrayRef<int64_t> donations, const Target &target,
                                     const FusionOptions &options) {
-  prepare(block, options.externalProducts);
+  prepare(block, options.products);
   return Lowering(block, donations, target, options).run();
 }
 
 StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVectorImpl<Operation *> &operations) {
   FusionOptions options;
-  options.fuse = options.externalProducts = false;
-  prepare(block, false);
+  options.fuse = false;
+  options.products = Products::Generated;
+  prepare(block, options.products);
   return Lowering(block, {}, target, options).diagnose(operations);
 }
 

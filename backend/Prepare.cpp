@@ -205,7 +205,7 @@ void pack(OpBuilder &builder, DotGeneralOp dot) {
 
 } // namespace
 
-void hw::backend::prepare(Block &block, bool externalProducts) {
+void hw::backend::prepare(Block &block, Products products) {
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
     stop.getResult().replaceAllUsesWith(stop.getOperand());
     stop.erase();
@@ -216,7 +216,7 @@ void hw::backend::prepare(Block &block, bool externalProducts) {
     OpBuilder builder(dot);
     DotGeneralOp flat = flatten(builder, dot);
     builder.setInsertionPoint(flat);
-    if (!externalProducts || !prefersExternal(flat))
+    if (!goesToLibrary(flat, products))
       pack(builder, flat);
   }
   // What the rewrites left unused.

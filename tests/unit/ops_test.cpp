@@ -178,7 +178,7 @@ public:
         const Options &options = functions[function.getName().str()].options;
         backend::FusionOptions fusion;
         fusion.fuse = options.fuse;
-        fusion.externalProducts = options.external;
+        fusion.products = options.external ? backend::Products::Library : backend::Products::Generated;
         SmallVector<int64_t> donations(function.getNumArguments(), -1);
         if (options.donate)
           donations[0] = 0;
