@@ -240,7 +240,7 @@ private:
   void addRegion(Stage stage) {
     // Small code where it runs rarely: scalars, on one thread.
     stage.kernel.schedule.isCold = isCold;
-    if (isCold)
+    if (isCold && stage.kind == Stage::Loops)
       collapse(stage.kernel);
     Step step(Step::Region, stage.loc);
     step.stages.push_back(std::move(stage));
