@@ -92,8 +92,8 @@ unsigned ProgramEmitter::matmulFor(const Step &step) {
   return unsigned(matmuls.size()) - 1;
 }
 
-/// An entry function. Phases of generated steps that follow each other are one body, which every thread runs, with
-/// barriers between its phases; calls of oneDNN and of the runtime stand between bodies.
+/// An entry function. Phases of generated steps that follow each other are one call of hw_parallel; calls of oneDNN and
+/// of the runtime stand between them.
 class ProgramEmitter::FunctionEmitter {
 public:
   FunctionEmitter(ProgramEmitter &program, llvm::StringRef name, const StepList &list)
@@ -132,7 +132,7 @@ public:
 private:
   using Builders = llvm::IRBuilderBase::InsertPointGuard;
 
-  //===-- Bodies
+  //===-- Phases
   //-------------------------------------------------------------------------------------------------------===//
 
   static bool isParallel(const Step &step) { return step.kind == Step::Region && step.tasks() > 1; }
@@ -140,50 +140,105 @@ private:
   void launch(SmallVector<SmallVector<unsigned>> &phases, llvm::Value *frame) {
     if (phases.empty())
       return;
-    bool pays = llvm::any_of(phases, [&](const auto &phase) {
-      return llvm::any_of(phase, [&](unsigned number) { return isParallel(list.steps[number]); });
-    });
-    llvm::Function *body = emitBody(phases);
-    if (pays)
-      call("hw_parallel", {body, frame});
-    else
-      b.CreateCall(body, {frame, b.getInt64(0), b.getInt64(1)});
+    bool pays = false;
+    SmallVector<std::pair<llvm::Function *, int64_t>> functions;
+    for (const auto &phase : phases) {
+      SmallVector<std::pair<unsigned, int64_t>> tasks = inBlocks(phase);
+      functions.push_back({emitPhase(tasks), int64_t(tasks.size())});
+      pays |= llvm::any_of(phase, [&](unsigned number) { return isParallel(list.steps[number]); });
+    }
     phases.clear();
+    if (!pays) { // too little to share
+      for (auto [function, tasks] : functions)
+        emitLoop(b, b.getInt64(0), b.getInt64(tasks), 1, {}, [&, function = function](llvm::Value *task, Values) {
+          b.CreateCall(function, {frame, task, b.getInt64(0)});
+          return Values();
+        });
+      return;
+    }
+    auto *type = llvm::StructType::get(module.getContext(), {b.getPtrTy(), b.getInt64Ty()});
+    SmallVector<llvm::Constant *> table;
+    for (auto [function, tasks] : functions)
+      table.push_back(llvm::ConstantStruct::get(type, {function, b.getInt64(tasks)}));
+    auto *data = llvm::ConstantArray::get(llvm::ArrayType::get(type, table.size()), table);
+    auto *global = new llvm::GlobalVariable(module, data->getType(), true, llvm::GlobalValue::InternalLinkage, data,
+                                            name + ".phases");
+    call("hw_parallel", {global, b.getInt64(int64_t(table.size())), frame});
   }
 
-  /// void body(ptr frame, i64 thread, i64 threads); the frame holds the addresses of arguments and scratch.
-  llvm::Function *emitBody(ArrayRef<SmallVector<unsigned>> phases) {
+  /// The phase's tasks, (step, number), so that a block of neighbours has the same share of every step: what a thread
+  /// wrote in one phase it then finds in its cache in the next.
+  SmallVector<std::pair<unsigned, int64_t>> inBlocks(ArrayRef<unsigned> phase) {
+    SmallVector<std::tuple<double, unsigned, int64_t>> order;
+    double single = 0,
+           singles = double(llvm::count_if(phase, [&](unsigned step) { return !isParallel(list.steps[step]); }));
+    for (unsigned number : phase) {
+      const Step &step = list.steps[number];
+      if (!isParallel(step))
+        order.push_back({(single++ + 0.5) / singles, number, 0});
+      else
+        for (int64_t task = 0; task < step.tasks(); ++task)
+          order.push_back({(double(task) + 0.5) / double(step.tasks()), number, task});
+    }
+    llvm::sort(order);
+    SmallVector<std::pair<unsigned, int64_t>> tasks;
+    for (auto [share, number, task] : order)
+      tasks.push_back({number, task});
+    return tasks;
+  }
+
+  /// void phase(ptr frame, i64 task, i64 thread); the frame holds the addresses of arguments and scratch.
+  llvm::Function *emitPhase(ArrayRef<std::pair<unsigned, int64_t>> tasks) {
     Builders guard(b);
     auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()}, false);
-    auto *body = llvm::Function::Create(type, llvm::Function::InternalLinkage, name + ".body", module);
-    setTargetAttributes(*body, program.target);
-    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", body));
+    auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name + ".phase", module);
+    setTargetAttributes(*function, program.target);
+    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
     auto at = [&](unsigned slot) {
-      return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), body->getArg(0), slot));
+      return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), function->getArg(0), slot));
     };
-    llvm::Value *args = at(0), *scratch = at(1);
-    thread = body->getArg(1), threads = body->getArg(2);
-    size_t widest = 1;
+    llvm::Value *args = at(0), *scratch = at(1), *task = function->getArg(1);
+    thread = function->getArg(2);
+    llvm::SmallSetVector<unsigned, 8> steps;
     llvm::SmallSetVector<int, 16> used;
-    for (const auto &phase : phases)
-      for (unsigned number : phase)
+    size_t widest = 1;
+    for (auto [number, ordinal] : tasks)
+      if (steps.insert(number))
         widest = std::max(widest, noteBuffers(list.steps[number], used));
     kernelFrame = b.CreateAlloca(b.getPtrTy(), b.getInt64(widest));
     addresses.assign(list.buffers.size(), nullptr);
     for (int buffer : used)
       addresses[buffer] = addressOf(list.buffers[buffer], args, scratch);
-    for (auto [number, phase] : llvm::enumerate(phases)) {
-      if (number)
-        call("hw_barrier", {threads});
-      unsigned single = 0;
-      for (unsigned step : phase)
-        if (isParallel(list.steps[step]))
-          emitTasks(step);
-        else
-          onThread(single++, [&] { emitSingle(step); });
+    if (steps.size() == 1) {
+      emitStep(steps[0], task);
+      b.CreateRetVoid();
+      return function;
     }
+    // Which step a task belongs to, and which of its tasks it is.
+    SmallVector<uint32_t> which, ordinals;
+    for (auto [number, ordinal] : tasks) {
+      which.push_back(uint32_t(llvm::find(steps, number) - steps.begin()));
+      ordinals.push_back(uint32_t(ordinal));
+    }
+    auto lookUp = [&](ArrayRef<uint32_t> numbers) -> llvm::Value * {
+      auto *data = llvm::ConstantDataArray::get(module.getContext(), numbers);
+      auto *table = new llvm::GlobalVariable(module, data->getType(), true, llvm::GlobalValue::InternalLinkage, data,
+                                             function->getName() + ".tasks");
+      return b.CreateZExt(b.CreateLoad(b.getInt32Ty(), b.CreateGEP(b.getInt32Ty(), table, task)), b.getInt64Ty());
+    };
+    llvm::Value *step = lookUp(which), *ordinal = lookUp(ordinals);
+    auto *end = llvm::BasicBlock::Create(module.getContext(), "end", function);
+    auto *dispatch = b.CreateSwitch(step, end, unsigned(steps.size()));
+    for (auto [place, number] : llvm::enumerate(steps)) {
+      auto *block = llvm::BasicBlock::Create(module.getContext(), "step", function, end);
+      dispatch->addCase(b.getInt64(place), block);
+      b.SetInsertPoint(block);
+      emitStep(number, ordinal);
+      b.CreateBr(end);
+    }
+    b.SetInsertPoint(end);
     b.CreateRetVoid();
-    return body;
+    return function;
   }
 
   size_t noteBuffers(const Step &step, llvm::SmallSetVector<int, 16> &used) {
@@ -225,37 +280,10 @@ private:
     return nullptr;
   }
 
-  /// Steps of one task fall to the threads in turn, from the last one on: tasks are dealt from the first one on.
-  void onThread(unsigned turn, llvm::function_ref<void()> body) {
-    llvm::Value *chosen = b.CreateURem(b.getInt64(turn), threads);
-    chosen = b.CreateSub(b.CreateSub(threads, b.getInt64(1)), chosen);
-    llvm::Function *function = b.GetInsertBlock()->getParent();
-    auto *mine = llvm::BasicBlock::Create(b.getContext(), "mine", function),
-         *next = llvm::BasicBlock::Create(b.getContext(), "next", function);
-    b.CreateCondBr(b.CreateICmpEQ(thread, chosen), mine, next);
-    b.SetInsertPoint(mine);
-    body();
-    b.CreateBr(next);
-    b.SetInsertPoint(next);
-  }
-
-  /// A block of neighbouring tasks for each thread: what it wrote in one phase it finds in its cache in the next.
-  void emitTasks(unsigned number) {
-    const Step &step = list.steps[number];
-    llvm::Value *tasks = b.getInt64(step.tasks());
-    auto bound = [&](llvm::Value *at) { return b.CreateUDiv(b.CreateMul(tasks, at), threads); };
-    llvm::Value *low = bound(thread), *high = bound(b.CreateAdd(thread, b.getInt64(1)));
-    unsigned first = firstMark(step);
-    emitLoop(b, low, high, 1, {}, [&](llvm::Value *task, Values) {
-      emitTask(step, task, first);
-      return Values();
-    });
-  }
-
-  void emitSingle(unsigned number) {
+  void emitStep(unsigned number, llvm::Value *task) {
     const Step &step = list.steps[number];
     if (step.kind == Step::Region)
-      return emitTask(step, b.getInt64(0), firstMark(step));
+      return emitTask(step, isParallel(step) ? task : b.getInt64(0), firstMark(step));
     unsigned mark = addMark(step.title(), step.loc, step.flops, step.bytes);
     marked(mark, [&] {
       switch (step.kind) {
@@ -356,7 +384,7 @@ private:
 
   void emitCall(unsigned number) {
     const Step &step = list.steps[number];
-    thread = b.getInt64(0), threads = b.getInt64(1);
+    thread = b.getInt64(0);
     llvm::SmallSetVector<int, 16> used;
     noteBuffers(step, used);
     addresses.assign(list.buffers.size(), nullptr);
@@ -412,8 +440,8 @@ private:
   Builder b;
   llvm::Function *entry = nullptr;
   unsigned arguments = 0, kernels = 0;
-  // Of the body that is being emitted.
-  llvm::Value *thread = nullptr, *threads = nullptr, *kernelFrame = nullptr;
+  // Of the function that is being emitted.
+  llvm::Value *thread = nullptr, *kernelFrame = nullptr;
   llvm::SmallVector<llvm::Value *> addresses;
   std::vector<Entry::Mark> marks;
 };

@@ -28,7 +28,7 @@ typedef struct {
   const char *name; // e.g. "train1.step"
   hw_function function;
   uint64_t scratch;        // bytes
-  uint64_t thread_scratch; // bytes that each thread of a parallel body has besides, behind the scratch
+  uint64_t thread_scratch; // bytes that each thread has besides, behind the scratch
   double flops, bytes;     // the sums of its steps
   const hw_step *steps;    // in the order in which they run
   uint64_t step_count;
@@ -59,13 +59,17 @@ typedef struct {
 
 //---- called by compiled code -----------------------------------------------------------------------------------------
 
-/// Runs body(frame, thread, threads) once on each of the program's threads; with threads = 1 where it is called inside
-/// of another body. Which part of its work falls to which thread is the body's own affair.
-typedef void (*hw_body)(void *frame, int64_t thread, int64_t threads);
-void hw_parallel(hw_body body, void *frame);
+/// Task number `task` of a phase; `thread` is the number, 0 to threads()-1, of the thread that runs it: no two tasks
+/// with the same one run at the same time.
+typedef void (*hw_task)(void *frame, int64_t task, int64_t thread);
+typedef struct {
+  hw_task run;
+  int64_t tasks;
+} hw_phase;
 
-/// Within a body that runs on `threads` threads: waits until all of them are here.
-void hw_barrier(int64_t threads);
+/// Runs all tasks of each phase before those of the next one, on the program's threads: which of them runs a task is
+/// open. Called from inside of a task, everything runs on that thread, as number 0.
+void hw_parallel(const hw_phase *phases, int64_t count, void *frame);
 
 /// In programs that were compiled with marks: thread number `thread` begins or ends its part of a step. Entries and
 /// steps are numbered as in the descriptor. A step can be marked many times in a call (once a tile).

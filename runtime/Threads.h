@@ -1,4 +1,4 @@
-// The program's threads: one pool (GNU OpenMP's), shared with oneDNN.
+// The program's threads.
 #pragma once
 
 namespace hw {
@@ -6,7 +6,7 @@ namespace hw {
 /// Cores that this process may run on.
 int availableCores();
 
-/// Sets the width of hw_parallel and of oneDNN, once, before anything is loaded: bits depend on it.
+/// Sets the width of hw_parallel and of oneDNN, once, before anything is loaded: oneDNN's bits depend on it.
 void setThreads(int width);
 int threads();
 

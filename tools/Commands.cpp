@@ -113,7 +113,6 @@ template <class Body> int guarded(Body body) {
 std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) {
   static const backend::JitSymbol symbols[] = {
       {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
-      {"hw_barrier", reinterpret_cast<void *>(&hw_barrier)},
       {"hw_mark", reinterpret_cast<void *>(&hw_mark)},
       {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
       {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},

@@ -8,7 +8,6 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/JSON.h"
-#include <barrier>
 #include <cmath>
 #include <cstring>
 #include <doctest/doctest.h>
@@ -25,23 +24,22 @@ namespace {
 
 const hw_program *current = nullptr;
 
-// Three threads, more than the machine may have: bits must not depend on it, and barriers must be where they are
-// needed.
+// Three threads, more than the machine may have: phases must hold what they promise, and tasks must not depend on each
+// other, nor on who runs them.
 constexpr int64_t kThreads = 3;
-std::barrier<> *barrier = nullptr;
 
-void parallel(hw_body body, void *frame) {
-  std::barrier<> own(kThreads);
-  barrier = &own;
-  std::vector<std::thread> threads;
-  for (int64_t i = kThreads; i-- > 0;)
-    threads.emplace_back([=] { body(frame, i, kThreads); });
-  for (std::thread &thread : threads)
-    thread.join();
-}
-void waitForAll(int64_t threads) {
-  if (threads > 1)
-    barrier->arrive_and_wait();
+void parallel(const hw_phase *phases, int64_t count, void *frame) {
+  for (int64_t phase = 0; phase < count; ++phase) {
+    std::vector<std::thread> threads;
+    for (int64_t thread = 0; thread < kThreads; ++thread)
+      threads.emplace_back([=] {
+        for (int64_t task = phases[phase].tasks; task-- > 0;)
+          if (task % kThreads == thread)
+            phases[phase].run(frame, task, thread);
+      });
+    for (std::thread &thread : threads)
+      thread.join();
+  }
 }
 void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
   const hw_matmul &m = current->matmuls[index];
@@ -79,7 +77,6 @@ void cholesky(int32_t isF64, int64_t batch, int64_t n, const void *a, void *l) {
 void unsupported() { FAIL("called"); }
 
 const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(&parallel)},
-                                      {"hw_barrier", reinterpret_cast<void *>(&waitForAll)},
                                       {"hw_run_matmul", reinterpret_cast<void *>(&runMatmul)},
                                       {"hw_cholesky", reinterpret_cast<void *>(&cholesky)},
                                       {"hw_triangular_solve", reinterpret_cast<void *>(&unsupported)},

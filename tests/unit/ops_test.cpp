@@ -191,7 +191,6 @@ public:
     if (!object)
       return "no code: " + error;
     const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(hw_parallel)},
-                                          {"hw_barrier", reinterpret_cast<void *>(hw_barrier)},
                                           {"hw_run_matmul", reinterpret_cast<void *>(hw_run_matmul)},
                                           {"hw_cholesky", reinterpret_cast<void *>(hw_cholesky)},
                                           {"hw_triangular_solve", reinterpret_cast<void *>(hw_triangular_solve)},

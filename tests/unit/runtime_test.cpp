@@ -153,35 +153,44 @@ TEST_CASE("a bounded random number is uniform") {
 
 //---- threads ---------------------------------------------------------------------------------------------------------
 
-TEST_CASE("hw_parallel runs a body once a thread, nested ones alone, and hw_barrier keeps them in step") {
-  for (int width : {1, 2, 3}) {
+TEST_CASE("hw_parallel runs every task once, each phase after the one before, also nested and for any width") {
+  struct Frame {
+    std::atomic<int> runs[3][100] = {}, early = 0, inner = 0, clashes = 0;
+    std::atomic<bool> busy[8] = {};
+  };
+  static const auto task = []<int Phase>(void *p, int64_t number, int64_t thread) {
+    Frame &f = *static_cast<Frame *>(p);
+    if (f.busy[thread].exchange(true)) // nobody else may have this thread's number
+      ++f.clashes;
+    if constexpr (Phase > 0)
+      for (auto &before : f.runs[Phase - 1])
+        if (before < 1)
+          ++f.early;
+    ++f.runs[Phase][number];
+    if (number == 7) {
+      const hw_phase inside{[](void *q, int64_t, int64_t own) { *static_cast<std::atomic<int> *>(q) += own == 0; }, 5};
+      hw_parallel(&inside, 1, &f.inner);
+    }
+    f.busy[thread] = false;
+  };
+  const hw_phase phases[] = {
+      {[](void *p, int64_t number, int64_t thread) { task.operator()<0>(p, number, thread); }, 100},
+      {[](void *p, int64_t number, int64_t thread) { task.operator()<1>(p, number, thread); }, 100},
+      {[](void *p, int64_t number, int64_t thread) { task.operator()<2>(p, number, thread); }, 100}};
+  for (int width : {1, 2, 3, 5}) {
     setThreads(width);
-    struct Frame {
-      std::atomic<int> runs[8] = {}, arrived = 0, inner = 0, early = 0;
-    } frame;
-    hw_parallel(
-        [](void *p, int64_t thread, int64_t threads) {
-          Frame &f = *static_cast<Frame *>(p);
-          ++f.runs[thread];
-          for (int phase = 1; phase <= 100; ++phase) {
-            ++f.arrived;
-            hw_barrier(threads);
-            if (f.arrived < phase * threads)
-              ++f.early;
-            hw_barrier(threads);
-          }
-          hw_parallel(
-              [](void *q, int64_t number, int64_t count) {
-                if (number == 0 && count == 1)
-                  ++*static_cast<std::atomic<int> *>(q);
-              },
-              &f.inner);
-        },
-        &frame);
-    for (int thread = 0; thread < 8; ++thread)
-      CHECK(frame.runs[thread] == (thread < width));
-    CHECK(frame.early == 0);
-    CHECK(frame.inner == width);
+    for (int again = 0; again < 300; ++again) {
+      Frame frame;
+      hw_parallel(phases, 3, &frame);
+      bool isOnce = true;
+      for (auto &phase : frame.runs)
+        for (auto &runs : phase)
+          isOnce &= runs == 1;
+      CHECK(isOnce);
+      CHECK(frame.early == 0);
+      CHECK(frame.clashes == 0);
+      CHECK(frame.inner == 15);
+    }
   }
   setThreads(availableCores());
 }
@@ -991,16 +1000,21 @@ const hw_step markedSteps[] = {{"product 2x2x2, max", "unit.hw:5:1", 1000, 64}, 
 
 /// A step as the compiler marks it: all threads in the first of `markedSteps`, thread 0 alone in the second.
 void markedDescend(void *const *a, void *s) {
-  hw_parallel(
-      [](void *, int64_t thread, int64_t threads) {
-        for (int tile = 0; tile < 3; ++tile) {
-          hw_mark(0, 0, thread, 0);
-          std::this_thread::sleep_for(std::chrono::microseconds(50));
-          hw_mark(0, 0, thread, 1);
-        }
-        hw_barrier(threads);
-      },
-      nullptr);
+  std::atomic<int> begun = 0;
+  const hw_phase phase{[](void *frame, int64_t, int64_t thread) {
+                         // Nobody takes a second task while the first ones wait for each other.
+                         std::atomic<int> &all = *static_cast<std::atomic<int> *>(frame);
+                         ++all;
+                         while (all < threads())
+                           std::this_thread::yield();
+                         for (int tile = 0; tile < 3; ++tile) {
+                           hw_mark(0, 0, thread, 0);
+                           std::this_thread::sleep_for(std::chrono::microseconds(50));
+                           hw_mark(0, 0, thread, 1);
+                         }
+                       },
+                       threads()};
+  hw_parallel(&phase, 1, &begun);
   hw_mark(0, 1, 0, 0);
   descend(a, s);
   hw_mark(0, 1, 0, 1);
