@@ -96,7 +96,7 @@ private:
       if (&row != &rows.front() && !row.location.empty())
         row.location.erase(0, file.size() + 1);
     if (!file.empty())
-      rows.front().location = file;
+      rows.front().location = file.substr(file.rfind('/') + 1);
   }
 
   /// Of one step.

@@ -9,7 +9,7 @@
 
 namespace hw::runtime {
 
-/// Some steps of one training, measured with marks.
+/// Some steps of a training, measured with marks.
 struct Profile {
   std::string name;
   int64_t steps = 0;

@@ -78,7 +78,7 @@ static const char *spanOf(NodeKind kind) {
 void Study::run(Node &node) {
   std::optional<Span> span;
   if (const char *kind = Marks::current() ? spanOf(node.kind) : nullptr)
-    span.emplace(kind, node.where.empty() ? kind : node.where);
+    span.emplace(kind, node.where.empty() ? kind : fmt::format("{} {}", kind, node.where));
   switch (node.kind) {
   case NodeKind::call:
     if (auto &call = static_cast<CallNode &>(node); call.bench.empty())
