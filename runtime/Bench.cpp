@@ -64,12 +64,13 @@ public:
       inner->Finalize();
   }
   /// Whether people read it, not programs.
-  bool isConsole() const { return dynamic_cast<const benchmark::ConsoleReporter *>(inner.get()) != nullptr; }
+  bool isConsole() const { return dynamic_cast<const benchmark::ConsoleReporter *>(inner) != nullptr; }
 
   std::set<std::string> timed; ///< benchmarks that ran
 
 private:
-  std::unique_ptr<benchmark::BenchmarkReporter> inner{benchmark::CreateDefaultDisplayReporter()};
+  benchmark::BenchmarkReporter *const inner =
+      benchmark::CreateDefaultDisplayReporter(); // the library's own, one a process
   bool started = false;
 };
 
