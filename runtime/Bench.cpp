@@ -270,8 +270,8 @@ void printTables(const std::vector<MarkedStudy::Measured> &measured, const hw_pr
     fmt::print(stream, "\n{}", kernelTable(each.profile, limits, peak));
     const double marked = each.profile.seconds / static_cast<double>(each.profile.steps);
     if (marked > 1.05 * each.unmarked)
-      fmt::print(stream, "With the clock readings behind this table a step took {:.4g} \u00b5s, without {:.4g}.\n",
-                 1e6 * marked, 1e6 * each.unmarked);
+      fmt::print(stream, "With the clock readings behind this table a step took {}, without {}.\n",
+                 describeDuration(marked), describeDuration(each.unmarked));
   }
 }
 

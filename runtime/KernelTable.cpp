@@ -22,6 +22,16 @@ std::string si(double value) {
   return fmt::format("{:.{}f}{}", value, decimals, prefixes[prefix]);
 }
 
+struct Unit {
+  double seconds;
+  const char *name;
+};
+
+/// Such that a step takes at least ten of it.
+Unit unitFor(double seconds) {
+  return seconds < 1e-5 ? Unit{1e-9, "ns"} : seconds < 1e-2 ? Unit{1e-6, "\u00b5s"} : Unit{1e-3, "ms"};
+}
+
 struct Row {
   std::string time, share, threads, flop, byte, flopRate, byteRate, limit, roof, location, kernel;
 };
@@ -30,11 +40,10 @@ class Printer {
 public:
   Printer(const Profile &profile, const Limits &limits, double peak)
       : profile(profile), limits(limits), peak(peak), steps(static_cast<double>(profile.steps)),
-        inMilliseconds(profile.seconds / steps >= 0.01) {}
+        unit(unitFor(profile.seconds / steps)) {}
 
   std::string print() {
-    rows.push_back({inMilliseconds ? "ms" : "\u00b5s", "%", "threads", "flop", "byte", "GFLOP/s", "GB/s", "limit", "",
-                    "location", "kernel"});
+    rows.push_back({unit.name, "%", "threads", "flop", "byte", "GFLOP/s", "GB/s", "limit", "", "location", "kernel"});
     for (const Marks::EntryTime &entry : profile.entries)
       for (uint64_t i = 0; i < entry.entry->step_count; ++i)
         kernel(entry.entry->steps[i], entry.steps[i], static_cast<double>(entry.calls));
@@ -47,17 +56,20 @@ private:
   void kernel(const hw_step &step, const Marks::StepTime &time, double calls) {
     const double flops = calls * step.flops, bytes = calls * step.bytes;
     const LeastTime least = leastTime(limits, peak, step.flops, step.bytes);
-    // Rates are those of the machine while the kernel runs: a thread that has no part in it lowers them.
-    const bool ran = time.longest > 0;
-    rows.push_back(
-        {duration(time.seconds / profile.threads), share(time.seconds / profile.threads),
-         ran ? fmt::format("{:.1f}", time.seconds / time.longest) : "-", si(flops / steps), si(bytes / steps),
-         ran ? rate(flops / time.longest) : "-", ran ? rate(bytes / time.longest) : "-",
-         ran && least.seconds > 0 ? fmt::format("{:.0f} %", 100 * calls * least.seconds / time.longest) : "-",
-         least.seconds == 0 ? ""
-         : least.memory     ? "memory"
-                            : "compute",
-         oneLine(step.location), oneLine(step.name)});
+    Row &row = add(time.seconds / profile.threads, oneLine(step.name));
+    row.location = oneLine(step.location);
+    row.flop = si(flops / steps);
+    row.byte = si(bytes / steps);
+    row.threads = row.flopRate = row.byteRate = row.limit = "-";
+    if (time.longest > 0) {
+      // The machine's rates while the kernel runs: a thread that has no part in it lowers them.
+      row.threads = fmt::format("{:.1f}", time.seconds / time.longest);
+      row.flopRate = rate(flops / time.longest);
+      row.byteRate = rate(bytes / time.longest);
+      row.limit = percent(calls * least.seconds / time.longest);
+    }
+    if (least.seconds > 0)
+      row.roof = least.memory ? "memory" : "compute";
     kernelSeconds += time.seconds / profile.threads;
     allFlops += flops;
     allBytes += bytes;
@@ -69,16 +81,26 @@ private:
     double entrySeconds = 0;
     for (const Marks::EntryTime &entry : profile.entries)
       entrySeconds += entry.seconds;
-    const double waiting = std::max(entrySeconds - kernelSeconds, 0.0);
-    const double outside = std::max(profile.seconds - entrySeconds, 0.0);
-    rows.push_back(
-        {duration(waiting), share(waiting), "", "", "", "", "", "", "", "", "(threads wait: launches, barriers)"});
-    rows.push_back(
-        {duration(outside), share(outside), "", "", "", "", "", "", "", "", "(between calls: batches, records)"});
-    rows.push_back({duration(profile.seconds), share(profile.seconds), "", si(allFlops / steps), si(allBytes / steps),
-                    rate(allFlops / profile.seconds), rate(allBytes / profile.seconds),
-                    fmt::format("{:.0f} %", 100 * leastSeconds / profile.seconds), "", "", profile.name});
+    add(std::max(entrySeconds - kernelSeconds, 0.0), "(threads wait: launches, barriers)");
+    add(std::max(profile.seconds - entrySeconds, 0.0), "(between calls: batches, records)");
+    Row &sum = add(profile.seconds, profile.name);
+    sum.flop = si(allFlops / steps);
+    sum.byte = si(allBytes / steps);
+    sum.flopRate = rate(allFlops / profile.seconds);
+    sum.byteRate = rate(allBytes / profile.seconds);
+    sum.limit = percent(leastSeconds / profile.seconds);
   }
+
+  /// A row of `seconds` of all steps.
+  Row &add(double seconds, std::string name) {
+    Row &row = rows.emplace_back();
+    row.time = fmt::format("{:.2f}", seconds / steps / unit.seconds);
+    row.share = fmt::format("{:.1f}", 100 * seconds / profile.seconds);
+    row.kernel = std::move(name);
+    return row;
+  }
+  static std::string rate(double perSecond) { return perSecond > 0 ? fmt::format("{:.1f}", perSecond * 1e-9) : "-"; }
+  static std::string percent(double part) { return part > 0 ? fmt::format("{:.0f} %", 100 * part) : "-"; }
 
   /// Where all kernels come from one file, its name stands in the column's title alone: "fit.hw", then "3:10".
   void shortenLocations() {
@@ -98,13 +120,6 @@ private:
     if (!file.empty())
       rows.front().location = file.substr(file.rfind('/') + 1);
   }
-
-  /// Of one step.
-  std::string duration(double seconds) const {
-    return fmt::format("{:.2f}", seconds / steps * (inMilliseconds ? 1e3 : 1e6));
-  }
-  std::string share(double seconds) const { return fmt::format("{:.1f}", 100 * seconds / profile.seconds); }
-  static std::string rate(double perSecond) { return perSecond > 0 ? fmt::format("{:.1f}", perSecond * 1e-9) : "-"; }
 
   std::string aligned() const {
     constexpr std::string Row::*numbers[] = {&Row::time, &Row::share,    &Row::threads,  &Row::flop,
@@ -132,7 +147,7 @@ private:
   const Profile &profile;
   const Limits &limits;
   const double peak, steps;
-  const bool inMilliseconds;
+  const Unit unit;
   double kernelSeconds = 0, allFlops = 0, allBytes = 0, leastSeconds = 0;
   std::vector<Row> rows;
 };
@@ -141,6 +156,11 @@ private:
 
 std::string kernelTable(const Profile &profile, const Limits &limits, double peak) {
   return Printer(profile, limits, peak).print();
+}
+
+std::string describeDuration(double seconds) {
+  const Unit unit = unitFor(seconds);
+  return fmt::format("{:.1f} {}", seconds / unit.seconds, unit.name);
 }
 
 std::string describeLimits(const Limits &limits, int threads, unsigned vectorBytes) {

@@ -22,6 +22,9 @@ struct Profile {
 /// program's precision. docs/benchmarking.md explains the columns.
 std::string kernelTable(const Profile &profile, const Limits &limits, double peak);
 
+/// "12.3 µs".
+std::string describeDuration(double seconds);
+
 /// The limits in one line.
 std::string describeLimits(const Limits &limits, int threads, unsigned vectorBytes);
 

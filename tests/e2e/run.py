@@ -561,6 +561,77 @@ def bench_runs(where):
     check(any("flop" in key.lower() for row in rows for key in row), f"no flops: {rows[0]}")
     few = json.loads(good(where, "bench", "model.hw", "--benchmark_filter=step", "--benchmark_format=json", "--benchmark_min_time=0.01").out)["benchmarks"]
     check(few and all("step" in row["name"] for row in few), "--benchmark_filter does not filter")
+    check("kernel" not in result.out + result.err, f"a table of kernels beside JSON, though no one asked: {result}")
+    bad(where, "bench", "model.hw", "--benchmark_filter=nonesuch", words=["nonesuch", "step"])
+    bad(where, "bench", "model.hw", "--nonesuch", words=["nonesuch"])
+
+
+@test
+def bench_kernels(where):
+    """`hwc bench` shows where a step's time goes: kernels, places, shares that add up, the machine's limits"""
+    write(where, {"model.hw": FIT})
+    flags = ["--benchmark_filter=step", "--benchmark_min_time=0.01"]
+    text = good(where, "bench", "model.hw", *flags).out
+    check(re.search(r"limits measured: \d+ GFLOP/s of f32, \d+ of f64; reading \d+ GB/s", text), f"no limits: {text}")
+    lines = text[text.index("limits measured"):].splitlines()
+    title = next(n for n, line in enumerate(lines) if line.split()[-1:] == ["kernel"])
+    check(lines[title].split()[:3] in ([unit, "%", "threads"] for unit in ("ns", "µs", "ms")) and "model.hw" in lines[title], f"the title: {lines[title]!r}")
+    total = next(n for n, line in enumerate(lines) if re.match(r" *[\d.]+ +100\.0 ", line))
+    rows = [line.split() for line in lines[title + 1:total]]
+    shares = [float(row[1]) for row in rows]
+    check(abs(sum(shares) - 100) < 0.1 * len(rows), f"shares add up to {sum(shares)}: {text}")
+    kernels = [row for row in rows if not row[2].startswith("(")]
+    check(kernels and len(rows) == len(kernels) + 2, f"kernels, and two rows for what is none: {text}")
+    check(any(row[3] != "-" for row in kernels), f"no kernel has flops: {text}")
+    check(all(re.search(r" \d+:\d+ +\S", line) for line in lines[title + 1:total - 2]), f"a kernel without a place: {text}")
+    check(re.match(r" *[\d.]+ +100\.0 +[\d.]+k? ", lines[total]), f"the step has no flops: {lines[total]!r}")
+    off = good(where, "bench", "model.hw", *flags, "--no-kernels")
+    check("limits measured" not in off.out + off.err, f"--no-kernels: {off}")
+    both = good(where, "bench", "model.hw", *flags, "--kernels", "--benchmark_format=json")
+    check(json.loads(both.out)["benchmarks"] and "limits measured" in both.err, f"--kernels beside JSON: {both}")
+
+
+def timeline(path):
+    """The complete events of a timeline, checked for what viewers need: parts of a thread lie one within the other, or apart."""
+    with open(path) as f:
+        document = json.load(f)
+    events = [e for e in document["traceEvents"] if e["ph"] == "X"]
+    check(all(isinstance(e[key], kind) for e in events for key, kind in
+              {"name": str, "cat": str, "pid": int, "tid": int, "ts": (int, float), "dur": (int, float)}.items()), f"{path}: an event lacks something")
+    for thread in {e["tid"] for e in events}:
+        open_ends = []
+        for e in sorted((e for e in events if e["tid"] == thread), key=lambda e: (e["ts"], -e["dur"])):
+            while open_ends and open_ends[-1] <= e["ts"] + 0.0015:  # times are rounded to nanoseconds
+                open_ends.pop()
+            check(not open_ends or e["ts"] + e["dur"] <= open_ends[-1] + 0.0015, f"{path}: {e} ends after what it began in")
+            open_ends.append(e["ts"] + e["dur"])
+    return document, events
+
+
+@test
+def traces(where):
+    """--trace of run, bench and executables is a timeline that viewers can read, and changes no result"""
+    write(where, {"model.hw": MINI})
+    good(where, "run", "model.hw", "--out", "traced", "--trace", "run.json", "--threads", "2")
+    good(where, "run", "model.hw", "--out", "two", "--threads", "2")
+    same_results(f"{where}/two", f"{where}/traced")
+    document, events = timeline(f"{where}/run.json")
+    check(document["otherData"]["dropped events"] == 0, f"dropped: {document['otherData']}")
+    kinds = [e["cat"] for e in events]
+    check(kinds.count("training") == 1 and kinds.count("epoch") == 5 and "call" in kinds, f"spans: {sorted(set(kinds))}")
+    steps = [e for e in events if e["cat"].endswith(".step")]
+    check(steps and {e["tid"] for e in steps} <= {0, 1}, "no kernels of the step")
+    check(any(e["args"]["flops"] > 0 and re.match(r"model\.hw:\d+:\d+$", e["args"].get("location", "")) for e in steps), f"no flops or places: {steps[0]}")
+    good(where, "bench", "model.hw", "--benchmark_filter=step", "--benchmark_min_time=0.01", "--no-kernels", "--trace", "bench.json")
+    check(any(e["cat"].endswith(".step") for e in timeline(f"{where}/bench.json")[1]), "no kernels in the timeline of bench")
+    for name, flags in (("bare", []), ("marked", ["--marks"])):
+        good(where, "build", "model.hw", "-o", name, *flags)
+        good(where, "--trace", f"{name}.json", "--out", f"{name}-out", "--threads", "2", program=f"{where}/{name}")
+        kinds = {e["cat"] for e in timeline(f"{where}/{name}.json")[1]}
+        check({"training", "epoch", "call"} <= kinds and any(k.endswith(".step") for k in kinds) == bool(flags), f"{name}: {kinds}")
+        same_results(f"{where}/two", f"{where}/{name}-out")
+    bad(where, "run", "model.hw", "--out", "no", "--trace", "nowhere/t.json", words=["nowhere"])
+    bad(where, "bench", "model.hw", "--trace", "nowhere/t.json", words=["nowhere"])
 
 
 @test

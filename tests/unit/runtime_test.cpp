@@ -1318,6 +1318,9 @@ TEST_CASE("the table of kernels: columns, shares, rates, what is no kernel's") {
  10.00    4.0                                                               (between calls: batches, records)
 250.00  100.0           4.00M  1.01M     16.0   4.0   56 %                  train1.step
 )");
+  CHECK(describeDuration(7.2e-6) == "7200.0 ns");
+  CHECK(describeDuration(1.2346e-5) == "12.3 µs");
+  CHECK(describeDuration(2) == "2000.0 ms");
 }
 
 TEST_CASE("bench times the step and the cases of a training") {
