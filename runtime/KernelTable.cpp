@@ -83,7 +83,7 @@ private:
       entrySeconds += entry.seconds;
     add(std::max(entrySeconds - kernelSeconds, 0.0), "(threads wait: launches, barriers)");
     add(std::max(profile.seconds - entrySeconds, 0.0), "(between calls: batches, records)");
-    Row &sum = add(profile.seconds, profile.name);
+    Row &sum = add(profile.seconds, fmt::format("{}, the quickest {} in a row", profile.name, profile.steps));
     sum.flop = si(allFlops / steps);
     sum.byte = si(allBytes / steps);
     sum.flopRate = rate(allFlops / profile.seconds);

@@ -9,7 +9,7 @@
 
 namespace hw::runtime {
 
-/// Some steps of a training, measured with marks.
+/// Steps of a training in a row, measured with marks.
 struct Profile {
   std::string name;
   int64_t steps = 0;

@@ -1316,7 +1316,7 @@ TEST_CASE("the table of kernels: columns, shares, rates, what is no kernel's") {
   0.00    0.0        -      -      -        -     -      -                  never
  50.00   20.0                                                               (threads wait: launches, barriers)
  10.00    4.0                                                               (between calls: batches, records)
-250.00  100.0           4.00M  1.01M     16.0   4.0   56 %                  train1.step
+250.00  100.0           4.00M  1.01M     16.0   4.0   56 %                  train1.step, the quickest 2 in a row
 )");
   CHECK(describeDuration(7.2e-6) == "7200.0 ns");
   CHECK(describeDuration(1.2346e-5) == "12.3 µs");
