@@ -49,6 +49,7 @@ void count(benchmark::State &state, double flops, double bytes) {
 /// One report (one JSON document) for all trainings, though each runs its benchmarks when the plan gets there.
 class OneReport : public benchmark::BenchmarkReporter {
 public:
+  OneReport() { SetErrorStream(&errors); }
   bool ReportContext(const Context &context) override {
     if (std::exchange(started, true))
       return true;
@@ -67,6 +68,7 @@ public:
   bool isConsole() const { return dynamic_cast<const benchmark::ConsoleReporter *>(inner) != nullptr; }
 
   std::set<std::string> timed; ///< benchmarks that ran
+  std::ostringstream errors;   ///< what the library says of the flags
 
 private:
   benchmark::BenchmarkReporter *const inner =
@@ -162,9 +164,7 @@ class TimedStudy : public BenchStudy {
 public:
   /// `compare`: take stepTimes too.
   TimedStudy(runtime::Program &program, StudyOptions options, OneReport &report, bool compare)
-      : BenchStudy(program, std::move(options)), report(report), compare(compare) {
-    report.SetErrorStream(&said);
-  }
+      : BenchStudy(program, std::move(options)), report(report), compare(compare) {}
   std::vector<std::string> names;          ///< of all benchmarks
   size_t matched = 0;                      ///< how many of them the filter takes
   std::string refusal;                     ///< Google Benchmark's words where it takes none
@@ -213,7 +213,7 @@ private:
   void runRegistered() {
     const size_t here = benchmark::RunSpecifiedBenchmarks(&report);
     matched += here;
-    const std::string text = std::exchange(said, std::ostringstream()).str();
+    const std::string text = std::exchange(report.errors, std::ostringstream()).str();
     // That the filter takes nothing of one training is of interest only if it takes nothing of any.
     if (here > 0)
       std::cerr << text;
@@ -224,7 +224,6 @@ private:
   OneReport &report;
   const bool compare;
   std::set<const Node *> calls;
-  std::ostringstream said; // while benchmarks run
 };
 
 /// Steps with marks in the place of each training whose step was timed without.

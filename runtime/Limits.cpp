@@ -22,11 +22,11 @@ namespace {
 template <class T, int bytes> using Vector __attribute__((vector_size(bytes))) = T;
 
 // More than latency x units of any CPU so far (4 x 2), and 12 fit in 16 registers.
-constexpr int chains = 12, streams = 8;
+constexpr size_t chains = 12, streams = 8;
 
-template <class T, class V> T total(const V *vectors, int count) {
+template <class T, class V> T total(const V *vectors, size_t count) {
   T sum = 0;
-  for (int i = 0; i < count; ++i)
+  for (size_t i = 0; i < count; ++i)
     for (size_t lane = 0; lane < sizeof(V) / sizeof(T); ++lane)
       sum += vectors[i][lane];
   return sum;
@@ -37,24 +37,24 @@ template <class T, class V> T total(const V *vectors, int count) {
 // used.
 #define HW_LIMIT_LOOPS(bytes, features)                                                                                \
   template <class T> __attribute__((target(features), noinline)) T multiplyAdd##bytes(int64_t turns, T factor) {       \
-    using V = Vector<T, bytes>;                                                                                        \
+    using V = Vector<T, (bytes)>;                                                                                      \
     const V f = factor - V{};                                                                                          \
     V sums[chains];                                                                                                    \
-    for (int i = 0; i < chains; ++i)                                                                                   \
+    for (size_t i = 0; i < chains; ++i)                                                                                \
       sums[i] = f * T(i);                                                                                              \
     for (int64_t turn = 0; turn < turns; ++turn)                                                                       \
-      for (int i = 0; i < chains; ++i)                                                                                 \
+      for (size_t i = 0; i < chains; ++i)                                                                              \
         sums[i] = sums[i] * f + f;                                                                                     \
     return total<T>(sums, chains);                                                                                     \
   }                                                                                                                    \
   __attribute__((target(features), noinline)) int64_t read##bytes(int64_t turns, const std::byte *data,                \
                                                                   size_t count) {                                      \
-    using V = Vector<int64_t, bytes>;                                                                                  \
+    using V = Vector<int64_t, (bytes)>;                                                                                \
     V sums[streams] = {};                                                                                              \
     for (int64_t turn = 0; turn < turns; ++turn)                                                                       \
-      for (size_t at = 0; at < count; at += streams * bytes)                                                           \
-        for (int i = 0; i < streams; ++i)                                                                              \
-          sums[i] += *reinterpret_cast<const V *>(data + at + i * bytes);                                              \
+      for (size_t at = 0; at < count; at += streams * (bytes))                                                         \
+        for (size_t i = 0; i < streams; ++i)                                                                           \
+          sums[i] += *reinterpret_cast<const V *>(data + at + i * (bytes));                                            \
     return total<int64_t>(sums, streams);                                                                              \
   }
 #if defined(__x86_64__)
