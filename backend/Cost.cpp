@@ -75,7 +75,7 @@ struct LoopOrder {
         if (int(dim) != s.vectorDim && bool(kernel.reduced >> dim & 1) == isReduced)
           dims.push_back(dim);
       if (s.vectorDim >= 0 && bool(kernel.reduced >> s.vectorDim & 1) == isReduced)
-        dims.push_back(s.vectorDim);
+        dims.push_back(unsigned(s.vectorDim));
     }
     double total = 1;
     for (unsigned dim : dims) {
@@ -120,7 +120,9 @@ double cyclesOf(const Kernel &kernel, const Schedule &s, const Target &target) {
     int depth = order.depthOf(node.dims);
     double cost = costOf(node.op);
     if (node.op == Opcode::Load)
-      cost = isVector && !walksByOne(kernel, node.index, s.vectorDim) ? 3.0 * s.lanes : 1;
+      cost = !isVector || walksByOne(kernel, node.index, s.vectorDim)     ? 1
+             : s.blockDim >= 0 && isTurned(node, s.vectorDim, s.blockDim) ? 2 + std::log2(s.lanes)
+                                                                          : 3.0 * s.lanes;
     spend(depth, cost * (isVector ? s.unroll : 1));
     if (depth < innermost && usedInside[number])
       live += isVector ? s.unroll : 1;
@@ -202,6 +204,31 @@ void hw::backend::chooseLoops(Kernel &kernel, int rangeDim, int64_t extent, cons
       }
     }
   }
+  // Loads with a stride that walk by one along another dimension: square blocks of them are transposed in registers.
+  bool canTurn = rangeDim < 0 && best.vectorDim >= 0 && best.lanes >= 4 && !kernel.reduced &&
+                 llvm::all_of(kernel.roots, [](const Root &root) { return root.kind == RootKind::Store; });
+  for (int vector = 0; canTurn && vector < int(kernel.domain.size()); ++vector)
+    for (int block = 0; block < int(kernel.domain.size()); ++block) {
+      Schedule s;
+      s.vectorDim = vector, s.blockDim = block;
+      s.lanes =
+          lanesFor(sized, size_t(vector), std::min(sized.domain[vector], sized.domain[block]), target.vectorBytes);
+      unsigned turned = 0, widest = 0;
+      for (const Node &node : kernel.nodes)
+        if (vector != block && isTurned(node, vector, block)) {
+          ++turned;
+          widest = std::max(widest, bytesOf(node.type));
+        }
+      // All rows of a block are in registers.
+      if (!turned || turned > 2 || s.lanes < 4 || s.lanes * widest > target.vectorBytes ||
+          s.lanes * kernel.nodes.size() > 400)
+        continue;
+      double cycles = ::cyclesOf(sized, s, target);
+      if (cycles < least) {
+        least = cycles;
+        best = s;
+      }
+    }
   best.rangeDim = kernel.schedule.rangeDim;
   best.quantum = kernel.schedule.quantum;
   best.accumulates = kernel.schedule.accumulates;
@@ -290,7 +317,8 @@ void chooseKernelTasks(Step &step, const Target &target) {
       if (root.address.coefficients[dim] != 1)
         ordered |= 1ull << dim;
   auto quantum = [&](size_t dim) {
-    return int(dim) == kernel.schedule.vectorDim ? int64_t(kernel.schedule.lanes) * kernel.schedule.unroll : 1;
+    const Schedule &s = kernel.schedule;
+    return int(dim) == s.vectorDim ? int64_t(s.lanes) * s.unroll : int(dim) == s.blockDim ? int64_t(s.lanes) : 1;
   };
   auto available = [&](size_t dim) { return ceilDiv(kernel.domain[dim], quantum(dim)); };
   // The outermost kept dimension that has enough tasks, else the one with most; a reduced one, whose sums must then be

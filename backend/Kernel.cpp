@@ -170,6 +170,8 @@ std::string Kernel::print() const {
   const Schedule &s = schedule;
   if (s.vectorDim >= 0)
     os << "; vector i" << s.vectorDim << " x" << s.lanes << " x" << s.unroll;
+  if (s.blockDim >= 0)
+    os << "; turned with i" << s.blockDim;
   if (s.rangeDim >= 0)
     os << "; range of i" << s.rangeDim << " by " << s.quantum;
   os << (s.accumulates ? "; sums go on" : "") << (s.isCold ? "; cold" : "") << "\n";
@@ -188,6 +190,11 @@ std::string Kernel::print() const {
     os << "\n";
   }
   return text;
+}
+
+bool hw::backend::isTurned(const Node &node, int vectorDim, int dim) {
+  return node.op == Opcode::Load && isFloat(node.type) && node.index.dynamic.empty() &&
+         node.index.coefficients[dim] == 1 && node.index.coefficients[vectorDim] != 0;
 }
 
 Kernel hw::backend::rewritten(const Kernel &kernel,

@@ -117,6 +117,7 @@ struct Schedule {
   int vectorDim = -1; // dimension that is vectorised, -1: none
   unsigned lanes = 1;
   unsigned unroll = 1;      // vectors a time
+  int blockDim = -1;        // loads that walk by one along it are turned in registers, `lanes` of its indices a time
   int rangeDim = -1;        // the caller says from where to where this one runs; -1: every dimension runs whole
   int64_t quantum = 1;      // ranges start at multiples of it, and end there or at the dimension's end
   bool accumulates = false; // sums add to what is in memory
@@ -146,6 +147,10 @@ private:
 
 /// The bits of `value` as a `type`.
 uint64_t bitsOf(DType type, double value);
+
+/// Whether a load walks with a stride along `vectorDim` but by one along `dim`, so that a square block of it can be
+/// loaded along `dim` and transposed.
+bool isTurned(const Node &node, int vectorDim, int dim);
 
 /// Drops dimensions of size 1 and merges those that every address walks as one.
 void collapse(Kernel &kernel);

@@ -53,8 +53,11 @@ public:
         point(b, target, kernel, bases, kernel.schedule.vectorDim, kernel.schedule.lanes) {
     auto append = [&](bool isReduced) {
       for (unsigned dim = 0; dim < kernel.domain.size(); ++dim)
-        if (int(dim) != schedule.vectorDim && bool(kernel.reduced >> dim & 1) == isReduced)
+        if (int(dim) != schedule.vectorDim && int(dim) != schedule.blockDim &&
+            bool(kernel.reduced >> dim & 1) == isReduced)
           order.push_back(dim);
+      if (schedule.blockDim >= 0 && !isReduced)
+        order.push_back(unsigned(schedule.blockDim));
       if (schedule.vectorDim >= 0 && bool(kernel.reduced >> schedule.vectorDim & 1) == isReduced)
         order.push_back(schedule.vectorDim);
     };
@@ -84,7 +87,9 @@ private:
     if (at == kept && !reducing)
       return reduce(known);
     if (at == order.size())
-      return body(std::move(carried));
+      return schedule.blockDim >= 0 ? (turnedBody(), Values()) : body(std::move(carried));
+    if (int(order[at]) == schedule.blockDim)
+      return blocks(at, known);
     unsigned dim = order[at];
     uint64_t inside = known | 1ull << dim;
     auto turn = [&](Values values) {
@@ -105,6 +110,7 @@ private:
     auto section = [&](Value *from, Value *to, unsigned copies, Value *mask, Values values) {
       return emitLoop(b, from, to, int64_t(copies) * lanes, std::move(values), [&](Value *index, Values inner) {
         point.setVector(index, copies, mask);
+        vectorRows = unsigned(mask ? size % lanes : lanes);
         return turn(std::move(inner));
       });
     };
@@ -130,6 +136,70 @@ private:
     Value *rest = b.CreateVectorSplat(unsigned(lanes), b.CreateSub(high, fullEnd, "", true, true));
     Value *mask = lanes == 1 ? nullptr : b.CreateICmpSLT(llvm::ConstantVector::get(numbers), rest);
     return section(fullEnd, high, 1, mask, std::move(carried));
+  }
+
+  /// Blocks of as many indices of the block dimension as a vector has lanes.
+  Values blocks(size_t at, uint64_t known) {
+    unsigned dim = order[at];
+    auto [low, high] = bounds(dim);
+    int64_t lanes = schedule.lanes, rest = kernel.domain[dim] % lanes;
+    Value *full = b.getInt64(kernel.domain[dim] - rest);
+    bool isRange = int(dim) == schedule.rangeDim;
+    auto section = [&](Value *from, Value *to, int64_t count) {
+      emitLoop(b, from, to, lanes, {}, [&](Value *index, Values) {
+        Point::Scope scope(point);
+        blockBase = index, blockRows = unsigned(count);
+        return nest(at + 1, {}, known);
+      });
+    };
+    section(low, isRange ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, high, full) : full, lanes);
+    if (rest)
+      section(isRange ? b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, low, full) : full, high, rest);
+    return {};
+  }
+
+  /// A square block: what walks along the block dimension is loaded along it and transposed; then row by row.
+  void turnedBody() {
+    unsigned dim = unsigned(schedule.blockDim), lanes = schedule.lanes;
+    point.setIndex(dim, blockBase);
+    std::vector<std::pair<int, Values>> turned;
+    for (auto [number, node] : llvm::enumerate(kernel.nodes)) {
+      if (!isTurned(node, schedule.vectorDim, schedule.blockDim))
+        continue;
+      Values rows;
+      for (unsigned lane = 0; lane < lanes; ++lane)
+        rows.push_back(lane < vectorRows ? point.loadAcross(int(number), lane, tailMask(b, lanes, blockRows % lanes))
+                                         : llvm::PoisonValue::get(registerType(b.getContext(), node.type, lanes)));
+      turned.push_back({int(number), transposed(std::move(rows))});
+    }
+    for (unsigned row = 0; row < blockRows; ++row) {
+      Point::Scope scope(point);
+      point.setIndex(dim, b.CreateAdd(blockBase, b.getInt64(row), "", true, true));
+      for (auto &[node, vectors] : turned)
+        point.define(node, 0, vectors[row]);
+      for (const Root &root : kernel.roots)
+        point.store(root, 0);
+    }
+  }
+
+  /// By halves: blocks off the diagonal change places, of one element, then of two, of four, ...
+  Values transposed(Values rows) {
+    unsigned lanes = unsigned(rows.size());
+    for (unsigned half = 1; half < lanes; half *= 2) {
+      llvm::SmallVector<int> low, high;
+      for (unsigned lane = 0; lane < lanes; ++lane) {
+        bool isFirst = lane / half % 2 == 0;
+        low.push_back(int(isFirst ? lane : lanes + lane - half));
+        high.push_back(int(isFirst ? lane + half : lanes + lane));
+      }
+      for (unsigned row = 0; row < lanes; ++row)
+        if (row / half % 2 == 0) {
+          Value *first = rows[row], *second = rows[row + half];
+          rows[row] = b.CreateShuffleVector(first, second, low);
+          rows[row + half] = b.CreateShuffleVector(first, second, high);
+        }
+    }
+    return rows;
   }
 
   llvm::Type *accumulatorType(DType type) {
@@ -342,6 +412,9 @@ private:
   llvm::SmallVector<unsigned> order;
   size_t kept = 0;
   bool vectorIsReduced = false, reducing = false;
+  // Where a block of turned loads stands.
+  Value *blockBase = nullptr;
+  unsigned blockRows = 0, vectorRows = 0;
 };
 
 } // namespace

@@ -158,6 +158,17 @@ Value *Point::gatherAddresses(const Node &node, unsigned copy) {
   return offsets;
 }
 
+Value *Point::loadAcross(int number, unsigned lane, llvm::Constant *mask) {
+  const Node &node = kernel.nodes[number];
+  llvm::Align align(bytesOf(node.type));
+  Type *vector = memoryType(b.getContext(), node.type, lanes);
+  Value *at = linear(node.index, 0, true);
+  at = b.CreateAdd(at, b.getInt64(lane * node.index.coefficients[vectorDim]), "", true, true);
+  Value *from = b.CreateGEP(memoryType(b.getContext(), node.type, 1), bases[node.buffer], at);
+  return mask ? b.CreateMaskedLoad(vector, from, align, mask, llvm::Constant::getNullValue(vector))
+              : static_cast<Value *>(b.CreateAlignedLoad(vector, from, align));
+}
+
 Value *Point::load(const Node &node, unsigned copy) {
   DType type = node.type;
   llvm::Align align(bytesOf(type));

@@ -40,6 +40,8 @@ public:
   /// Stores vector `copy` (or, at a scalar address, the scalar) of a node.
   void store(const Root &root, unsigned copy);
   void store(int buffer, const Linear &address, llvm::Value *value, unsigned copy);
+  /// As many values of a load as a vector has, along another dimension than the vector's, at lane number `lane`.
+  llvm::Value *loadAcross(int node, unsigned lane, llvm::Constant *mask);
   /// Adds to memory instead (scatter).
   void accumulate(const Root &root, unsigned copy);
   /// What is at vector `copy` (or, at a scalar address, in the scalar), of the type of registers; 0 outside of the
