@@ -73,10 +73,12 @@ static double stream(long bytes) {
   return 1.5 * double(bytes) * double(turns) / seconds * 1e-9;
 }
 
+constexpr long kSmallest = 16 << 10; // bytes
+
 int main(int argc, char **argv) {
   omp_set_num_threads(argc > 1 ? std::atoi(argv[1]) : omp_get_max_threads());
   std::printf("{\"f32\": %.1f, \"f64\": %.1f, \"gbytes\": [", multiplyAdds<float>(), multiplyAdds<double>());
-  for (long bytes = 16 << 10; bytes <= 128 << 20; bytes *= 4)
-    std::printf("%s[%ld, %.1f]", bytes == 16 << 10 ? "" : ", ", bytes, stream(bytes));
+  for (long bytes = kSmallest; bytes <= 128 << 20; bytes *= 2)
+    std::printf("%s[%ld, %.1f]", bytes == kSmallest ? "" : ", ", bytes, stream(bytes));
   std::printf("]}\n");
 }
