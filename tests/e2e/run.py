@@ -659,6 +659,19 @@ def bench_products(where):
 
 
 @test
+def sweep(where):
+    """bench/sweep times a shape in every way there is, and says what the machine can do"""
+    good(where, "--build", os.path.dirname(os.path.dirname(HWC)), "--quick", "--rounds", "1", "--seconds", "0.001", "--json", "sweep.json",
+         "--threads", "2", "[30, 256]T @ [256, 30]", "sum(a) of [1013, 37]", program=f"{ROOT}/bench/sweep")
+    found = json.load(open(f"{where}/sweep.json"))
+    ways = {row["shape"]: set(row["us"]) for row in found["shapes"]}
+    check(ways == {"f32 [30, 256]T @ [256, 30]": {"chosen", "one thread", "library", "generated"}, "f64 [30, 256]T @ [256, 30]": {"chosen", "one thread"},
+                   "f32 sum(a) of [1013, 37]": {"chosen", "one thread"}, "f64 sum(a) of [1013, 37]": {"chosen", "one thread"}}, f"measured {ways}")
+    for row in found["shapes"]:
+        check(all(us > 0 for us in [*row["us"].values(), row["limit us"]]), f"a time is not positive: {row}")
+
+
+@test
 def gradcheck(where):
     """`hwc gradcheck` prints each parameter's relative errors, all small"""
     write(where, {"model.hw": FIT})
@@ -699,13 +712,14 @@ def formatted(where, name):
 
 @test
 def examples_formatted(where):
-    """every example is as `hwc fmt` leaves it"""
-    names = sorted(f for f in os.listdir(f"{ROOT}/examples") if f.endswith(".hw"))
-    check(names, "no examples")
-    for name in names:
-        text = open(f"{ROOT}/examples/{name}").read()
-        write(where, {name: text})
-        check(formatted(where, name) == text, f"examples/{name}: run hwc fmt on it")
+    """every example and every model of the benchmark is as `hwc fmt` leaves it"""
+    for folder in ("examples", "bench"):
+        names = sorted(f for f in os.listdir(f"{ROOT}/{folder}") if f.endswith(".hw"))
+        check(names, f"no models in {folder}")
+        for name in names:
+            text = open(f"{ROOT}/{folder}/{name}").read()
+            write(where, {name: text})
+            check(formatted(where, name) == text, f"{folder}/{name}: run hwc fmt on it")
 
 
 @test
