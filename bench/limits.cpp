@@ -3,7 +3,6 @@
 //
 //     limits [THREADS]
 #include "runtime/Limits.h"
-#include "runtime/ShortSpin.h"
 #include "runtime/Threads.h"
 
 #include <fmt/format.h>

@@ -1,6 +1,5 @@
 // main() of an executable that `hwc build` writes: linked with the program's object, which exports the descriptor.
 #include "runtime/Main.h"
-#include "runtime/ShortSpin.h"
 
 extern "C" const hw_program hw_program_descriptor;
 

@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <ctime>
 #include <numeric>
-#include <omp.h>
+#include <sched.h>
 #include <unistd.h>
 
 namespace hw::runtime {
@@ -84,10 +85,26 @@ Loops loopsFor(unsigned vectorBytes) {
 
 //---- what all do -----------------------------------------------------------------------------------------------------
 
+/// Waits until all threads have come here `times` times.
+void meet(std::atomic<int> &arrivals, int times) {
+  ++arrivals;
+  while (arrivals < times * threads())
+    sched_yield();
+}
+
 template <class Work> void onAllThreads(const Work &work) {
-  // OpenMP's team, for once: here all have to be there at the same time.
-#pragma omp parallel num_threads(threads())
-  work(static_cast<int64_t>(omp_get_thread_num()));
+  // As many tasks as threads, none of which ends before all have begun: so each thread gets one.
+  struct Frame {
+    const Work &work;
+    std::atomic<int> begun = 0;
+  } frame{work};
+  const hw_phase phase{[](void *p, int64_t, int64_t thread) {
+                         Frame &f = *static_cast<Frame *>(p);
+                         meet(f.begun, 1);
+                         f.work(thread);
+                       },
+                       threads()};
+  hw_parallel(&phase, 1, &frame);
 }
 
 double processorTime() {
@@ -102,10 +119,11 @@ double processorTime() {
 template <class Work> double ratePerSecond(const Work &work) {
   constexpr int tries = 9;
   std::vector<double> rates(static_cast<size_t>(threads()));
+  std::atomic<int> arrived = 0;
   onAllThreads([&](int64_t thread) {
     std::array<double, tries> seconds;
     for (int number = 0; number < tries; ++number) {
-#pragma omp barrier
+      meet(arrived, number + 1);
       const double start = processorTime();
       work(thread, number);
       seconds[static_cast<size_t>(number)] = processorTime() - start;

@@ -1,5 +1,7 @@
 #include "runtime/OneDnn.h"
 
+#include "runtime/Threads.h"
+
 #include "runtime/Marks.h"
 #include "runtime/Memory.h"
 #include "runtime/formats/Error.h"
@@ -50,6 +52,7 @@ struct Library {
   HW_DNNL_FUNCTIONS(X)
 #undef X
   void *handle = nullptr;
+  void (*setThreads)(int) = nullptr; // of GNU OpenMP; null where oneDNN has another
   std::string path, version;
 };
 
@@ -86,6 +89,11 @@ void loadLibrary() {
   }
   std::string tried, reason;
   Library found;
+  // Its threads are GNU OpenMP's, which read the environment when they are loaded. By default they spin for some
+  // milliseconds at a barrier; where another process has one of the cores, that keeps the one waited for from running,
+  // and a product takes tens of milliseconds. 2,000 turns bridge the gaps between products. Who sets one is obeyed.
+  if (!std::getenv("OMP_WAIT_POLICY"))
+    ::setenv("GOMP_SPINCOUNT", "2000", 0);
   for (const std::string &place : places) {
     found.handle = dlopen(place.c_str(), RTLD_LAZY | RTLD_LOCAL);
     if (found.handle) {
@@ -113,6 +121,7 @@ void loadLibrary() {
   if (version->major != 3)
     fail("{} is oneDNN {}, but version 3 is needed: set HWC_ONEDNN to the path of a libdnnl.so.3", found.path,
          found.version);
+  found.setThreads = reinterpret_cast<void (*)(int)>(dlsym(found.handle, "omp_set_num_threads"));
   library = std::move(found);
 }
 
@@ -232,6 +241,8 @@ static OneDnn *active = nullptr;
 
 OneDnn::OneDnn(const hw_matmul *matmuls, uint64_t count) : state(std::make_unique<State>()) {
   loadLibrary();
+  if (library.setThreads)
+    library.setThreads(threads());
   if (library.dnnl_engine_create(&state->engine, dnnl_cpu, 0) != dnnl_success ||
       library.dnnl_stream_create(&state->stream, state->engine, dnnl_stream_in_order) != dnnl_success)
     fail("oneDNN {} from {} does not start on this CPU", library.version, library.path);

@@ -13,7 +13,6 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <omp.h>
 #include <sched.h>
 #include <thread>
 #include <vector>
@@ -160,12 +159,12 @@ Pool *pool = nullptr; // lives until the process ends, whose end does not wait f
 
 } // namespace
 
-int availableCores() { return omp_get_num_procs(); }
+int availableCores() {
+  return std::max(1, int(std::thread::hardware_concurrency()));
+} // heeds taskset and cgroups' sets
 
 void setThreads(int n) {
   n = std::max(n, 1);
-  omp_set_dynamic(0);
-  omp_set_num_threads(n); // oneDNN's
   if (n == width)
     return;
   delete pool;
@@ -182,7 +181,7 @@ int threads() {
 } // namespace hw
 
 extern "C" void hw_parallel(const hw_phase *phases, int64_t count, void *frame) {
-  if (hw::threads() > 1 && !hw::isInside && !omp_in_parallel()) {
+  if (hw::threads() > 1 && !hw::isInside) {
     hw::pool->run(phases, count, frame);
     return;
   }

@@ -83,7 +83,7 @@ void linkExecutable(const std::string &object, const std::string &path) {
                                       "-Wl,--gc-sections",
                                       "-Wl,--disable-new-dtags",
                                       "-Wl,-rpath,$ORIGIN/lib",
-                                      "-fopenmp",
+                                      "-pthread",
                                       "-Wl,--as-needed",
                                       "-l:libz.a",
                                       "-lmvec",
@@ -118,9 +118,11 @@ void bundleExecutable(const std::string &executable, const std::string &folder) 
   copy(executable, fs::path(folder) / fs::path(executable).filename());
   // Under the names that the loader asks for.
   copy(fs::canonical(HW_ONEDNN_LIBRARY), fs::path(folder) / "lib" / "libdnnl.so.3");
-  for (const char *name : {"libgomp.so.1", "libstdc++.so.6", "libgcc_s.so.1"})
+  for (const char *name : {"libgomp.so.1", "libstdc++.so.6", "libgcc_s.so.1"}) {
+    dlopen(name, RTLD_LAZY | RTLD_LOCAL); // GNU OpenMP comes with oneDNN only
     if (std::string path = loadedLibrary(name); !path.empty())
       copy(fs::canonical(path), fs::path(folder) / "lib" / name);
+  }
 }
 
 } // namespace hw

@@ -1,5 +1,4 @@
 // The command hwc: check, build, run, emit, bench, gradcheck, fmt.
-#include "runtime/ShortSpin.h"
 #include "tools/Commands.h"
 
 #include <CLI/CLI.hpp>

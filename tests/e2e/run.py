@@ -397,18 +397,6 @@ def widths_agree(where):
 
 
 @test
-def short_spin(where):
-    """threads of hwc and of executables sleep soon at a barrier, unless the user says otherwise"""
-    write(where, {"model.hw": FIT})
-    good(where, "build", "model.hw", "-o", "fit")
-    plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    for program in (HWC, f"{where}/fit"):
-        for more, spins in (({}, "2000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")):
-            result = good(where, "--version", program=program, env={**plain, "OMP_DISPLAY_ENV": "VERBOSE", **more})
-            check(f"GOMP_SPINCOUNT = '{spins}'" in result.err, f"{program} with {more}: {result}")
-
-
-@test
 def plain_progress(where):
     """without a terminal progress is plain lines"""
     write(where, {"model.hw": FIT.replace("5 epochs", "3000 epochs")})
@@ -544,12 +532,10 @@ def other_machine(where):
     for cpu in ("x86-64-v3", "x86-64-v4"):
         good(where, "build", "model.hw", "-o", cpu, "--cpu", cpu)
     haswell = ["-cpu", "Haswell"]
-    # With the variable set the program does not execute itself again, which would leave the emulator.
-    env = dict(os.environ, GOMP_SPINCOUNT="2000")
     good(where, "--out", "here", "--threads", "2", "--quiet", program=f"{where}/x86-64-v3")
-    good(where, *haswell, "./x86-64-v3", "--out", "there", "--threads", "2", "--quiet", program=emulator, env=env)
+    good(where, *haswell, "./x86-64-v3", "--out", "there", "--threads", "2", "--quiet", program=emulator)
     same_results(f"{where}/here", f"{where}/there")
-    bad(where, *haswell, "./x86-64-v4", "--out", "refused", program=emulator, env=env, words=["AVX-512", "--cpu"])
+    bad(where, *haswell, "./x86-64-v4", "--out", "refused", program=emulator, words=["AVX-512", "--cpu"])
     check(not os.path.exists(f"{where}/refused"), "refused, yet it left something")
 
 
