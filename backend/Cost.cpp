@@ -13,8 +13,9 @@ namespace {
 // 48 KiB, second-level ones 1 to 2 MiB, of which a task may count on half.
 constexpr int64_t kFirstLevel = 32 << 10, kSecondLevel = 1 << 20;
 constexpr double kCyclesPerMicrosecond = 3000;
-// A task should take long enough that handing it out and a barrier (about 0.3 us) do not show.
-constexpr double kTaskMicroseconds = 2;
+// A task should take long enough that handing it out does not show, and the first two longer: to wait for each other at
+// the end of a phase costs about a microsecond.
+constexpr double kTaskMicroseconds = 2, kFirstTaskMicroseconds = 4;
 constexpr int64_t kMostTasks = 32;
 
 int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -279,7 +280,8 @@ namespace {
 int64_t wantedTasks(double cycles) {
   double microseconds = cycles / kCyclesPerMicrosecond;
   int64_t wanted = 1;
-  while (wanted < kMostTasks && microseconds / double(wanted * 2) >= kTaskMicroseconds)
+  while (wanted < kMostTasks &&
+         microseconds / double(wanted * 2) >= (wanted == 1 ? kFirstTaskMicroseconds : kTaskMicroseconds))
     wanted *= 2;
   return wanted;
 }

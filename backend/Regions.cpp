@@ -300,11 +300,11 @@ private:
         else if (touch.when == Touch::Anywhere)
           shared.insert(touch.buffer);
       }
-    for (const Stage &stage : region.stages)
+    for (auto [stage, member] : llvm::zip_equal(region.stages, members))
       for (const Root &root : stage.kernel.roots) {
-        const Buffer &b = list.buffers[stage.kernel.buffers[root.buffer]];
-        if (root.kind == RootKind::Sum || stage.tiling.range == Role::Contracted)
-          traffic.sumBytes += b.elements % rows ? b.bytes() : 0;
+        bool isSum = member.loop.dim < 0 || (root.kind == RootKind::Sum && stage.kernel.reduced >> member.loop.dim & 1);
+        if (isSum)
+          traffic.sumBytes += list.buffers[stage.kernel.buffers[root.buffer]].bytes();
         if (root.indexBuffer >= 0) // one address for both: neither is padded
           for (int buffer : {root.buffer, root.indexBuffer})
             pairs.insert(stage.kernel.buffers[buffer]);
