@@ -967,7 +967,7 @@ TEST_CASE("programs that this runtime or CPU cannot run are refused in a sentenc
   CHECK_THROWS_WITH_AS(Ran{unknown}, doctest::Contains("frobnicate"), Error);
 }
 
-TEST_CASE("Ctrl-C ends after the step, with weights, tables and run.json") {
+TEST_CASE("Ctrl-C ends after the step, with weights, tables, run.json and the timeline so far") {
   Builder b;
   const TrainParts p = addTraining(b, 100, "epochs", 4, 0, [](void *const *a, void *s) {
     descend(a, s);
@@ -981,7 +981,7 @@ TEST_CASE("Ctrl-C ends after the step, with weights, tables and run.json") {
   const std::string out = scratchFolder().string();
   seen.clear();
   int status = 0;
-  const std::string text = captured(2, [&] { status = runMain(b.build(), {"--out", out}); });
+  const std::string text = captured(2, [&] { status = runMain(b.build(), {"--out", out, "--trace", out + ".json"}); });
   clearInterrupt();
   CHECK(status == 130);
   CHECK(text.find("interrupted: what there is so far is in " + out) != std::string::npos);
@@ -990,6 +990,7 @@ TEST_CASE("Ctrl-C ends after the step, with weights, tables and run.json") {
         3 * (1 - std::pow(0.5, 5)));
   CHECK(readText(out + "/t.csv") == "step\n1\n2\n3\n4\n5\n");
   CHECK(Json::parse(readText(out + "/run.json"))["status"] == "interrupted");
+  CHECK(Json::parse(readText(out + ".json"))["traceEvents"].size() >= 5);
 }
 
 //---- marks, timelines, bench -----------------------------------------------------------------------------------------
