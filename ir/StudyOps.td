@@ -58,8 +58,8 @@ def SettingOp : Study_Op<"setting", [Pure]> {
 def DatasetOp : Study_Op<"dataset", [Pure]> {
   let summary = "a tensor read from a file when the program starts";
   let description = [{
-    `kind` is one of `npy`, `csv`, `idx`, `mnist`, `fashion_mnist`, `safetensors`. `path` is the file or folder, relative to `--data`; `part` names the piece:
-    a CSV column, a tensor of a safetensors file, or `train.images`, `train.labels`, `test.images`, `test.labels`. The result's type is what the header said when
+    `kind` is one of `npy`, `csv`, `idx`, `mnist`, `fashion_mnist`, `cifar10`, `safetensors`. `path` is the file or folder, relative to `--data`; `part` names
+    the piece: a CSV column, a tensor of a safetensors file, `train.images`, `train.labels`, `test.images`, `test.labels`, or of one file `images`, `labels`. The result's type is what the header said when
     the program was compiled; the run checks that it still holds. `label_classes` > 0 bounds the values (labels): others are an error.
 
     Example:

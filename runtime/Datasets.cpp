@@ -1,5 +1,6 @@
 // Data sets: from files to slots, checked against what the program was compiled for.
 #include "runtime/Study.h"
+#include "runtime/formats/Cifar10.h"
 #include "runtime/formats/Csv.h"
 #include "runtime/formats/Idx.h"
 #include "runtime/formats/Npy.h"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 namespace hw::runtime {
 namespace {
@@ -79,90 +81,114 @@ const std::vector<double> &csvColumn(const DatasetNode &node, const std::string 
        inQuotes(node.part));
 }
 
-/// The images or labels that `part` names: "train.images".
-struct Half {
-  ImagePart part;
-  bool images;
+/// What a file holds and how to read it.
+struct Source {
+  TensorHeader header;
+  std::function<Tensor()> read;
 };
-Half imagesOf(const DatasetNode &node, const std::string &folder) {
-  const ImageSet set = node.type == "mnist" ? mnist(pathOf(node, folder)) : fashionMnist();
-  return {node.part.starts_with("train") ? set.train : set.test, node.part.ends_with("images")};
+
+/// Images or labels of a set's half, "train.images", or of a single file, "images".
+Source mnistSource(const ImageSet &set, const std::string &part) {
+  const ImagePart half = part.starts_with("train") ? set.train : set.test;
+  if (part.ends_with("images"))
+    return {{DType::u8, {half.count, half.height, half.width}}, [half] { return readImages(half); }};
+  return {{DType::u8, {half.count}}, [half] { return readLabels(half); }};
+}
+
+Source cifar10Source(const std::string &path, const std::string &part) {
+  Cifar10Part images;
+  if (part.find('.') == std::string::npos)
+    images = cifar10File(path);
+  else
+    images = part.starts_with("train") ? cifar10(path).train : cifar10(path).test;
+  if (part.ends_with("images"))
+    return {{DType::u8, {images.count, 3, 32, 32}}, [images] { return readImages(images); }};
+  return {{DType::u8, {images.count}}, [images] { return readLabels(images); }};
+}
+
+Source safetensorsSource(const std::string &path, const std::string &name) {
+  auto file = std::make_shared<const SafetensorsFile>(path);
+  const auto *entry = file->find(name);
+  if (!entry)
+    fail("{} has no tensor {}, which the program was compiled for: build it again with this file", inQuotes(path),
+         inQuotes(name));
+  return {entry->header, [file, entry] { return file->read(*entry); }};
+}
+
+/// Reads the header and checks it against the slot.
+Source openSource(const DatasetNode &node, const std::string &folder) {
+  const std::string path = pathOf(node, folder);
+  Source source;
+  if (node.type == "npy")
+    source = {readNpyHeader(path), [path] { return readNpy(path); }};
+  else if (node.type == "idx")
+    source = {readIdxHeader(path), [path] { return readIdx(path); }};
+  else if (node.type == "mnist")
+    source = mnistSource(mnist(path), node.part);
+  else if (node.type == "fashion_mnist")
+    source = mnistSource(fashionMnist(), node.part);
+  else if (node.type == "cifar10")
+    source = cifar10Source(path, node.part);
+  else if (node.type == "safetensors")
+    source = safetensorsSource(path, node.part);
+  else
+    fail("the program reads a data set of kind '{}', which this runtime does not know: build it again with this hwc",
+         node.type);
+  // Weights may be read into the other precision.
+  checkHeader(node, folder, source.header.dtype, source.header.shape, node.type == "safetensors");
+  return source;
+}
+
+/// The file's elements as the slot's type.
+void fill(const DatasetNode &node, const std::string &folder, const Tensor &tensor) {
+  switch (tensor.dtype()) {
+  case DType::f32:
+    return convert(node, folder, tensor.as<float>());
+  case DType::f64:
+    return convert(node, folder, tensor.as<double>());
+  case DType::i1:
+  case DType::u8:
+    return convert(node, folder, tensor.as<uint8_t>());
+  case DType::i8:
+    return convert(node, folder, tensor.as<int8_t>());
+  case DType::i32:
+    return convert(node, folder, tensor.as<int32_t>());
+  case DType::u32:
+    return convert(node, folder, tensor.as<uint32_t>());
+  case DType::i64:
+    return convert(node, folder, tensor.as<int64_t>());
+  }
+}
+
+void checkCsv(const DatasetNode &node, const std::string &folder, const std::vector<double> &column) {
+  checkHeader(node, folder, DType::f64, {static_cast<int64_t>(column.size())}, true);
 }
 
 } // namespace
 
 void checkDataset(const DatasetNode &node, const std::string &folder, CsvCache &cache) {
-  if (node.type == "csv") {
-    const auto &column = csvColumn(node, folder, cache);
-    checkHeader(node, folder, DType::f64, {static_cast<int64_t>(column.size())}, true);
-  } else if (node.type == "npy" || node.type == "idx") {
-    const std::string path = pathOf(node, folder);
-    const TensorHeader header = node.type == "npy" ? readNpyHeader(path) : readIdxHeader(path);
-    checkHeader(node, folder, header.dtype, header.shape, false);
-  } else if (node.type == "mnist" || node.type == "fashion_mnist") {
-    const Half half = imagesOf(node, folder);
-    const ImagePart &part = half.part;
-    checkHeader(node, folder, DType::u8, half.images ? Shape{part.count, part.height, part.width} : Shape{part.count},
-                false);
-  } else if (node.type == "safetensors") {
-    const SafetensorsFile file(pathOf(node, folder));
-    const auto *entry = file.find(node.part);
-    if (!entry)
-      fail("{} has no tensor {}, which the program was compiled for: build it again with this file",
-           inQuotes(pathOf(node, folder)), inQuotes(node.part));
-    checkHeader(node, folder, entry->header.dtype, entry->header.shape, true); // f32 into f64, and back
-  } else
-    fail("the program reads a data set of kind '{}', which this runtime does not know: build it again with this hwc",
-         node.type);
+  if (node.type == "csv")
+    checkCsv(node, folder, csvColumn(node, folder, cache));
+  else
+    openSource(node, folder);
 }
 
 void loadDataset(const DatasetNode &node, const std::string &folder, CsvCache &cache) {
-  checkDataset(node, folder, cache);
   Slot &slot = *node.slot;
-  if (node.type == "csv")
-    convert(node, folder, csvColumn(node, folder, cache).data());
-  else {
-    Tensor tensor;
-    if (node.type == "npy")
-      tensor = readNpy(pathOf(node, folder));
-    else if (node.type == "idx")
-      tensor = readIdx(pathOf(node, folder));
-    else if (node.type == "safetensors")
-      tensor = SafetensorsFile(pathOf(node, folder)).read(node.part);
-    else {
-      const Half half = imagesOf(node, folder);
-      tensor = half.images ? readImages(half.part) : readLabels(half.part);
-    }
+  if (node.type == "csv") {
+    const std::vector<double> &column = csvColumn(node, folder, cache);
+    checkCsv(node, folder, column);
+    convert(node, folder, column.data());
+  } else {
+    const Source source = openSource(node, folder);
+    const Tensor tensor = source.read();
     // The file may have been replaced since its header was looked at.
-    if (tensor.size() != slot.count)
-      fail("{} changed while it was read", placeOf(node, folder));
+    if (TensorHeader{tensor.dtype(), tensor.shape()} != source.header)
+      fail("{} changed while it was read; start again", placeOf(node, folder));
     if (fileType(slot.type) == tensor.dtype())
       std::memcpy(slot.data, tensor.data(), slot.bytes);
     else
-      switch (tensor.dtype()) {
-      case DType::f32:
-        convert(node, folder, tensor.as<float>());
-        break;
-      case DType::f64:
-        convert(node, folder, tensor.as<double>());
-        break;
-      case DType::i1:
-      case DType::u8:
-        convert(node, folder, tensor.as<uint8_t>());
-        break;
-      case DType::i8:
-        convert(node, folder, tensor.as<int8_t>());
-        break;
-      case DType::i32:
-        convert(node, folder, tensor.as<int32_t>());
-        break;
-      case DType::u32:
-        convert(node, folder, tensor.as<uint32_t>());
-        break;
-      case DType::i64:
-        convert(node, folder, tensor.as<int64_t>());
-        break;
-      }
+      fill(node, folder, tensor);
   }
   checkLabels(node, folder);
 }

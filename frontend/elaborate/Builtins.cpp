@@ -699,6 +699,10 @@ const Builtin table[] = {
      [](Elaborator &e, Args &a) { return e.dataset("idx", e.knownString(a.positional[0], "a file's name")); }},
     {"mnist(folder)", "train and test with columns x [N, 1, 28, 28] from 0 to 1 and label, of class 10",
      [](Elaborator &e, Args &a) { return e.dataset("mnist", e.knownString(a.positional[0], "a folder's name")); }},
+    {"cifar10(path)",
+     "train and test with columns x [N, 3, 32, 32] from 0 to 1 and label, of class 10, of a folder; or those of one "
+     "file",
+     [](Elaborator &e, Args &a) { return e.dataset("cifar10", e.knownString(a.positional[0], "a folder's name")); }},
     {"fashion_mnist()", "as mnist, from Debian's package dataset-fashion-mnist",
      [](Elaborator &e, Args &a) { return e.dataset("fashion_mnist", ""); }},
     {"gradcheck(E, net)", "a table: gradient and Hessian-vector product against central differences, a row a parameter",

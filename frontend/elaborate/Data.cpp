@@ -1,6 +1,7 @@
 // Data sets: where their columns come from, slices, and evaluating over them (`on`).
 #include "frontend/elaborate/Elaborator.h"
 
+#include "runtime/formats/Cifar10.h"
 #include "runtime/formats/Csv.h"
 #include "runtime/formats/Idx.h"
 #include "runtime/formats/Npy.h"
@@ -41,16 +42,55 @@ Type elementFor(OpBuilder &b, hw::DType dtype, const std::string &where, Elabora
 }
 } // namespace
 
-// npy and idx give a tensor; csv, mnist and fashion_mnist a data set.
+namespace {
+// One half of a set of labelled images, in the file's own bytes: `part` is "train." or "test.", or empty for a single
+// file.
+struct Images {
+  std::string part;
+  std::vector<int64_t> shape; // [N, height, width], or [N, channels, height, width]
+};
+
+std::vector<Images> imagesOf(const std::string &kind, const std::string &path) {
+  if (kind == "cifar10") {
+    auto shape = [](const hw::Cifar10Part &part) { return std::vector<int64_t>{part.count, 3, 32, 32}; };
+    std::filesystem::path place(path);
+    std::error_code ignored;
+    if (place.extension() == ".bin" || std::filesystem::is_regular_file(place, ignored))
+      return {{"", shape(hw::cifar10File(path))}};
+    hw::Cifar10Set set = hw::cifar10(path);
+    return {{"train.", shape(set.train)}, {"test.", shape(set.test)}};
+  }
+  hw::ImageSet set = kind == "mnist" ? hw::mnist(path) : hw::fashionMnist();
+  auto shape = [](const hw::ImagePart &part) { return std::vector<int64_t>{part.count, part.height, part.width}; };
+  return {{"train.", shape(set.train)}, {"test.", shape(set.test)}};
+}
+} // namespace
+
+// npy and idx give a tensor; csv a data set; mnist, fashion_mnist and cifar10 one of two parts, or a file's.
 Val Elaborator::dataset(const std::string &kind, const std::string &path) {
-  auto op = [&](const std::string &part, ArrayRef<int64_t> shape, Type element, int64_t classes = 0) -> Value {
+  auto read = [&](const std::string &part, ArrayRef<int64_t> shape, Type element, int64_t classes = 0) -> Value {
     return study::DatasetOp::create(builder, loc(), tensorType(shape, element), kind, path, part, classes);
+  };
+  Type byte = builder.getIntegerType(8, false);
+  // Bytes become numbers from 0 to 1 with an axis of channels, labels i32.
+  auto labelled = [&](const Images &images) {
+    std::vector<int64_t> shape = images.shape;
+    if (shape.size() == 3)
+      shape.insert(shape.begin() + 1, 1);
+    Value x = cast(read(images.part + "images", images.shape, byte), defaultFloat());
+    x = binaryOp(Bin::Mul, x, splat(shapeOf(x), elementOf(x), 1.0 / 255));
+    Value label = read(images.part + "labels", {images.shape[0]}, byte, 10);
+    auto data = std::make_shared<Data>();
+    data->name = images.part.empty() ? path : kind + "." + images.part.substr(0, images.part.size() - 1);
+    data->rows = images.shape[0];
+    data->columns = {{"x", reshape(x, shape), 0}, {"label", cast(label, builder.getI32Type()), 10}};
+    return data;
   };
   try {
     if (kind == "npy" || kind == "idx") {
       hw::TensorHeader header = kind == "npy" ? hw::readNpyHeader(dataPath(path)) : hw::readIdxHeader(dataPath(path));
       Type element = elementFor(builder, header.dtype, hw::inQuotes(path), *this);
-      return tensor(op("", header.shape, element));
+      return tensor(read("", header.shape, element));
     }
     auto data = std::make_shared<Data>();
     if (kind == "csv") {
@@ -59,34 +99,16 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
         fail("the file " + hw::inQuotes(path) + " has no rows");
       data->name = path;
       data->rows = header.rows;
-      for (const std::string &name : header.names) {
-        DataColumn column;
-        column.name = name;
-        column.base = cast(op(name, {header.rows}, f64()), defaultFloat());
-        finishColumn(column, header.rows);
-        data->columns.push_back(column);
-      }
+      for (const std::string &name : header.names)
+        data->columns.push_back({name, cast(read(name, {header.rows}, f64()), defaultFloat()), 0});
       return data;
     }
-    hw::ImageSet set = kind == "mnist" ? hw::mnist(dataPath(path)) : hw::fashionMnist();
+    std::vector<Images> sets = imagesOf(kind, dataPath(path));
+    if (sets.size() == 1)
+      return labelled(sets[0]);
     data->name = kind;
-    for (auto &[name, part] : {std::pair<std::string, hw::ImagePart>{"train", set.train}, {"test", set.test}}) {
-      auto piece = std::make_shared<Data>();
-      piece->name = kind + "." + name;
-      piece->rows = part.count;
-      DataColumn x, label;
-      x.name = "x";
-      x.pixels = true;
-      x.base = op(name + ".images", {part.count, part.height, part.width}, builder.getIntegerType(8, false));
-      label.name = "label";
-      label.classes = 10;
-      label.base = op(name + ".labels", {part.count}, builder.getIntegerType(8, false), 10);
-      for (DataColumn *column : {&x, &label}) {
-        finishColumn(*column, part.count);
-        piece->columns.push_back(*column);
-      }
-      data->parts[name] = piece;
-    }
+    for (const Images &images : sets)
+      data->parts[images.part.substr(0, images.part.size() - 1)] = labelled(images);
     return data;
   } catch (const hw::Error &error) {
     fail(std::string("cannot read this data: ") + error.what(),
@@ -94,37 +116,8 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
   }
 }
 
-// The rows of a column, transformed: bytes of an image become numbers from 0 to 1 with a channel axis, labels i32.
-static Val transform(Elaborator &e, const DataColumn &column, Value rows) {
-  if (column.pixels) {
-    SmallVector<int64_t> shape(shapeOf(rows));
-    shape.insert(shape.begin() + 1, 1);
-    Value v = e.cast(rows, e.defaultFloat());
-    v = e.binaryOp(Bin::Mul, v, e.splat(shapeOf(v), elementOf(v), 1.0 / 255));
-    return tensor(e.reshape(v, shape));
-  }
-  if (column.classes)
-    return tensor(e.cast(rows, e.builder.getI32Type()), column.classes);
-  return tensor(rows);
-}
-
-void Elaborator::finishColumn(DataColumn &column, int64_t rows) {
-  Value v = column.base;
-  if (column.start || shapeOf(v)[0] != rows) {
-    SmallVector<int64_t> start(typeOf(v).getRank(), 0), limit(shapeOf(v)), stride(typeOf(v).getRank(), 1);
-    start[0] = column.start;
-    limit[0] = column.start + rows;
-    v = SliceOp::create(builder, loc(), v, start, limit, stride);
-  }
-  column.whole = as<Tensor>(transform(*this, column, v))->ssa;
-}
-
 Val Elaborator::columnRows(const DataColumn &column, Value rows) {
-  if (!rows)
-    return columnWhole(column);
-  if (column.start)
-    rows = binaryOp(Bin::Add, rows, splat(shapeOf(rows), builder.getI32Type(), double(column.start)));
-  return transform(*this, column, GatherOp::create(builder, loc(), column.base, rows));
+  return rows ? tensor(rowsOf(column.whole, rows), column.classes) : columnWhole(column);
 }
 
 Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text) {
@@ -136,8 +129,11 @@ Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const s
   result->name = text;
   result->rows = stop - start;
   for (DataColumn column : data.columns) {
-    column.start += start;
-    finishColumn(column, result->rows);
+    ArrayRef<int64_t> shape = shapeOf(column.whole);
+    SmallVector<int64_t> from(shape.size(), 0), limit(shape), stride(shape.size(), 1);
+    from[0] = start;
+    limit[0] = stop;
+    column.whole = SliceOp::create(builder, loc(), column.whole, from, limit, stride);
     result->columns.push_back(column);
   }
   return result;
@@ -210,11 +206,7 @@ void Elaborator::runData(const ast::Data &stmt) {
       else if (shapeOf(v)[0] != data->rows)
         fail(range, "the column `" + name.text + "` has " + std::to_string(shapeOf(v)[0]) + " rows, the others have " +
                         std::to_string(data->rows));
-      DataColumn column;
-      column.name = name.text;
-      column.base = v;
-      column.classes = as<Tensor>(value) ? as<Tensor>(value)->classes : 0;
-      column.whole = v;
+      DataColumn column{name.text, v, as<Tensor>(value) ? as<Tensor>(value)->classes : 0};
       for (DataColumn &old : data->columns)
         if (old.name == column.name) {
           old = column;

@@ -4,6 +4,7 @@
 //   Calls.cpp        functions and instances        Record.cpp    record, save, plot
 //   Arithmetic.cpp   numbers, tensors, weights      Derivatives.cpp
 //   Builtins.cpp     the table of primitives        Check.cpp     gradcheck and bench
+//   Rows.cpp         a column's batch
 #pragma once
 
 #include "frontend/elaborate/Elaborate.h"
@@ -302,7 +303,8 @@ public:
   //===-- Data --------------------------------------------------------------------------------------------------===//
   std::string dataPath(const std::string &path);
   Val dataset(const std::string &kind, const std::string &path);
-  void finishColumn(DataColumn &column, int64_t rows);
+  mlir::Value rowsOf(mlir::Value whole,
+                     mlir::Value rows); // whole[rows], computed from the bytes of a file where it can
   Val columnRows(const DataColumn &column, mlir::Value rows);
   Val columnWhole(const DataColumn &column) { return tensor(column.whole, column.classes); }
   Val sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text);

@@ -137,14 +137,11 @@ struct Weights : ObjectOf<Kind::Weights> {
   int64_t size() const;
 };
 
-// A column of a data set: rows [start, start + count) of `base`, then a transform of each row.
+// A column of a data set, over all rows. It is emitted where the data is defined; unused, it is removed.
 struct DataColumn {
   std::string name;
-  mlir::Value base;
-  int64_t start = 0;
-  int64_t classes = 0;
-  bool pixels = false; // bytes [N, H, W] read as numbers from 0 to 1, [N, 1, H, W]
-  mlir::Value whole;   // all rows, transformed; emitted where the data is defined (unused, it is removed)
+  mlir::Value whole;
+  int64_t classes; // of labels, else 0
 };
 
 struct Data : ObjectOf<Kind::Data> {

@@ -111,6 +111,7 @@ ByteReader::~ByteReader() = default;
 
 bool ByteReader::isGzip() const { return state->gzip; }
 const std::string &ByteReader::place() const { return state->place; }
+uint64_t ByteReader::fileSize() const { return state->fileSize; }
 uint64_t ByteReader::position() const { return state->position; }
 
 size_t ByteReader::read(void *to, size_t n) {

@@ -19,6 +19,7 @@ public:
 
   bool isGzip() const;
   const std::string &place() const; ///< the path in quotes, to open a sentence with
+  uint64_t fileSize() const;        ///< bytes of the file itself, compressed if it is
   uint64_t position() const;        ///< decompressed bytes read so far
 
   /// Up to n bytes; fewer only at the end. Throws on an I/O error and on damaged gzip data (a wrong checksum, a stream

@@ -2,6 +2,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include "runtime/formats/Cifar10.h"
 #include "runtime/formats/Csv.h"
 #include "runtime/formats/Idx.h"
 #include "runtime/formats/Npy.h"
@@ -427,6 +428,77 @@ TEST_SUITE("idx") {
     } else {
       CHECK_SENTENCE(fashionMnist(), "apt install dataset-fashion-mnist");
     }
+  }
+}
+
+TEST_SUITE("cifar10") {
+  /// A record as the published files have them: a label, then 3 planes of 32 rows of 32 pixels.
+  std::string record(char label, char red, char green, char blue) {
+    return label + std::string(1024, red) + std::string(1024, green) + std::string(1024, blue);
+  }
+  /// Six small files: image i of batch b has the label b and the red i, the test image is all 7.
+  void fill(const Scratch &dir) {
+    for (char batch = 1; batch <= 5; ++batch) {
+      std::string bytes;
+      for (char i = 0; i < batch; ++i)
+        bytes += record(batch, i, 'g', 'b');
+      dir.file("data_batch_" + std::to_string(batch) + ".bin", bytes);
+    }
+    dir.file("test_batch.bin", record(9, 7, 7, 7));
+  }
+
+  TEST_CASE("a folder: the batches one after the other, planes as they lie") {
+    Scratch dir;
+    fill(dir);
+    Cifar10Set set = cifar10(dir.root.string());
+    CHECK(set.train.count == 15);
+    CHECK(set.test.count == 1);
+    Tensor images = readImages(set.train);
+    CHECK(images.shape() == Shape{15, 3, 32, 32});
+    CHECK(values<uint8_t>(readLabels(set.train)) == std::vector<uint8_t>{1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5});
+    const uint8_t *last = images.as<uint8_t>() + 14 * 3072;
+    CHECK(last[0] == 4);
+    CHECK(last[1023] == 4);
+    CHECK(last[1024] == 'g');
+    CHECK(last[3071] == 'b');
+    CHECK(values<uint8_t>(readLabels(set.test)) == std::vector<uint8_t>{9});
+  }
+  TEST_CASE("one file, also longer than what is read at once") {
+    Scratch dir;
+    std::string bytes, labels;
+    for (int i = 0; i < 150; ++i) {
+      bytes += record(static_cast<char>(i % 10), static_cast<char>(i), 1, 2);
+      labels += static_cast<char>(i % 10);
+    }
+    Cifar10Part part = cifar10File(dir.file("some.bin", bytes));
+    CHECK(part.count == 150);
+    Tensor of = readLabels(part);
+    CHECK(std::memcmp(of.data(), labels.data(), 150) == 0);
+    Tensor images = readImages(part);
+    for (int i = 0; i < 150; ++i)
+      CHECK(images.as<uint8_t>()[i * 3072 + 500] == i);
+  }
+  TEST_CASE("wrong files") {
+    Scratch dir;
+    CHECK_SENTENCE(cifar10(dir.path("nowhere")), "finds no folder");
+    CHECK_SENTENCE(cifar10(dir.root.string()), "finds no data_batch_1.bin");
+    fill(dir);
+    fs::remove(dir.path("data_batch_4.bin"));
+    CHECK_SENTENCE(cifar10(dir.root.string()), "finds no data_batch_4.bin"); // four fifths are another data set
+    fill(dir);
+    dir.file("data_batch_2.bin", record(1, 1, 1, 1).substr(1));
+    CHECK_SENTENCE(cifar10(dir.root.string()), "data_batch_2.bin' has 3072 bytes");
+    CHECK_SENTENCE(cifar10File(dir.file("a.bin", record(1, 1, 1, 1) + "x")), "3074 bytes");
+    CHECK_SENTENCE(cifar10File(dir.file("a.bin", "")), "is empty");
+    CHECK_SENTENCE(cifar10File(dir.file("a.bin", gzipped(record(1, 1, 1, 1)))), "unpack it");
+    CHECK_SENTENCE(cifar10File(dir.path("none.bin")), "there is no file");
+    CHECK_SENTENCE(cifar10File(dir.root.string()), "is a folder");
+    fill(dir);
+    dir.file("data_batch_3.bin", record(0, 1, 1, 1) + record(10, 1, 1, 1));
+    CHECK_SENTENCE(readLabels(cifar10(dir.root.string()).train), "data_batch_3.bin' has the label 10 for image 1");
+    Cifar10Set set = cifar10(dir.root.string());
+    dir.file("test_batch.bin", record(1, 1, 1, 1) + record(1, 1, 1, 1));
+    CHECK_SENTENCE(readImages(set.test), "changed while");
   }
 }
 
