@@ -665,6 +665,10 @@ const Builtin table[] = {
     {"eye(n)", "the identity matrix [n, n]", eye},
     {"f32(x)", "x in single precision", [](Elaborator &e, Args &a) { return castTo(e, a, e.builder.getF32Type()); }},
     {"f64(x)", "x in double precision", [](Elaborator &e, Args &a) { return castTo(e, a, e.f64()); }},
+    {"i32(x)", "whole numbers to index with: `x[i32(floor(t))]`; a fraction is cut off",
+     [](Elaborator &e, Args &a) {
+       return tensor(e.cast(e.tensorOf(a.positional[0], "a number or a tensor"), e.builder.getI32Type()));
+     }},
     {"one_hot(label, classes = None)", "[...] of class k to [..., k], 1 at each label", oneHot},
     {"pick(x, label)", "[N, k] and labels [N] to [N]: the element at each row's label", pick},
     {"classes(x, k)", "whole numbers 0 to k - 1 as labels of class k; those of a file are checked as it is read",

@@ -216,6 +216,7 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
     return list(std::move(items));
   }
   if (auto *d = as<Data>(base)) {
+    dataOf(base, expr.base->range);
     if (expr.items.size() != 1 || expr.items[0].kind != ast::IndexItem::Slice)
       fail("a data set takes a slice of its rows, `d[0:100]`");
     int64_t start, stop, step;

@@ -3,6 +3,9 @@
 Each case: (name, source, expected words). Every one must end with exit code 1 (no signal, no trace), and its message must match all
 regular expressions, one of which names the place. A case may bring files: {name: bytes}.
 """
+import gzip
+import json
+import math
 import struct
 
 
@@ -25,6 +28,19 @@ def mnist(images=None, labels=None):
             "set/t10k-images-idx3-ubyte": good_images, "set/t10k-labels-idx1-ubyte": good_labels}
 
 
+def cifar10(**replaced):
+    """CIFAR-10's six files with a few images each, some of them replaced by what the test says."""
+    def file(count):
+        return b"".join(bytes([i % 10]) + bytes((7 * i + j) % 256 for j in range(3072)) for i in range(count))
+    names = [f"data_batch_{b}" for b in range(1, 6)] + ["test_batch"]
+    return {f"cifar/{name}.bin": replaced.get(name, file(3 + i)) for i, name in enumerate(names)}
+
+
+def safetensors(header, body):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
 # What every language test builds on. NET trains a little network; a case replaces a line of it or adds one.
 DATA = """data d { x = uniform(-1, 1, shape = [20, 3], seed = 1); y = normal(0, 1, shape = [20, 1], seed = 2) }
 """
@@ -42,6 +58,27 @@ fn classify(x) = flatten(x) |> linear(10)
 net = init(classify, digits.train.x, seed = 1)
 train net on digits.train batch 8 for 2 epochs { minimize cross_entropy(net(x), label) with sgd(lr = 0.1) }
 """
+def zipped(damage, images=idx((20, 4, 4), bytes(320))):
+    """mnist() with its first file compressed, and that damaged."""
+    files = mnist()
+    del files["set/train-images-idx3-ubyte"]
+    return {**files, "set/train-images-idx3-ubyte.gz": damage(gzip.compress(images))}
+
+
+CLASSIFY_COLOUR = CLASSIFY.replace('mnist("set")', 'cifar10("cifar")')
+LOAD = NET.replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "w.safetensors")') + "save net\n"
+SMALL = {"linear1.weight": (4, 3), "linear1.bias": (4,), "linear2.weight": (1, 4), "linear2.bias": (1,)}  # NET's parameters
+
+
+def weights(change=lambda header: None, body=lambda b: b):
+    """A file of NET's weights, zeros, whose header the test may change."""
+    header, at = {}, 0
+    for name, shape in SMALL.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    change(header)
+    return {"w.safetensors": safetensors(header, body(bytes(at)))}
 
 # (name, source, [regular expressions], files)
 LANGUAGE = [
@@ -109,6 +146,40 @@ TABLES = [
     ("damaged gzip", CLASSIFY, [r"train-images-idx3-ubyte"],
      {**{k: v for k, v in mnist().items() if "train-images" not in k}, "set/train-images-idx3-ubyte.gz": b"\x1f\x8b\x08\0\0\0\0\0\0\3garbage"}),
     ("labels out of range", CLASSIFY, [r"train-labels-idx1-ubyte|label", r"10|200"], mnist(labels=idx((20,), bytes([200] * 20)))),
+    ("images of another shape than the net's", CLASSIFY.replace("linear(10)\n", "linear(10)\ndata colour = cifar10(\"cifar\")\n").replace("init(classify, digits", "init(classify, colour"),
+     [r"model\.hw:5:\d+: .*classify", r"\[10, 3072\]", r"\[10, 16\]", r"init"], {**mnist(), **cifar10()}),
+    ("IDX of another magic number", CLASSIFY, [r"train-images-idx3-ubyte", r"not an IDX file"], mnist(images=b"\1\0\x08\x03" + bytes(12))),
+    ("IDX of an unknown element type", CLASSIFY, [r"train-images-idx3-ubyte", r"0x0A"], mnist(images=b"\0\0\x0a\x01\0\0\0\1\0")),
+    ("IDX with bytes after its data", CLASSIFY, [r"train-images-idx3-ubyte", r"1 byte after"], mnist(images=idx((20, 4, 4), bytes(321)))),
+    ("truncated gzip", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*truncated"], zipped(lambda z: z[:-5])),
+    ("gzip with a wrong checksum", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*damaged"], zipped(lambda z: z[:-6] + bytes([z[-6] ^ 1]) + z[-5:])),
+    ("gzip with bytes after its end", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*after the end"], zipped(lambda z: z + b"junk")),
+    ("gzip that holds less than its IDX header says", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*truncated"], zipped(lambda z: z, idx((20, 4, 4), bytes(319)))),
+    ("gzip that cannot hold what its IDX header says", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*cannot hold"], zipped(lambda z: z, idx((20, 9999, 9999), bytes(320)))),
+    ("CIFAR-10 that is not there", CLASSIFY_COLOUR, [r"model\.hw:1", r"cifar", r"folder"], {}),
+    ("CIFAR-10 without one of its files", CLASSIFY_COLOUR, [r"data_batch_3\.bin"], {k: v for k, v in cifar10().items() if "batch_3" not in k}),
+    ("truncated CIFAR-10", CLASSIFY_COLOUR, [r"data_batch_2\.bin", r"3073", r"truncated"], cifar10(data_batch_2=bytes(2 * 3073 - 1))),
+    ("CIFAR-10 with bytes after its data", CLASSIFY_COLOUR, [r"test_batch\.bin", r"3074 bytes", r"3073"], cifar10(test_batch=bytes(3074))),
+    ("empty CIFAR-10", CLASSIFY_COLOUR, [r"data_batch_5\.bin", r"empty"], cifar10(data_batch_5=b"")),
+    ("compressed CIFAR-10", CLASSIFY_COLOUR, [r"data_batch_1\.bin", r"gunzip"], cifar10(data_batch_1=gzip.compress(bytes(3073)))),
+    ("CIFAR-10 with a label out of range", CLASSIFY_COLOUR, [r"data_batch_4\.bin", r"label 10 for image 1", r"0 to 9"],
+     cifar10(data_batch_4=bytes(3073) + b"\x0a" + bytes(3072))),
+    ("a part of CIFAR-10 that is not named", CLASSIFY_COLOUR.replace("digits.train", "digits"), [r"model\.hw:3", r"train"], cifar10()),
+    ("a slice of a data set of parts", 'data d = cifar10("cifar")[:10]\n', [r"model\.hw:1", r"cifar10\.train", r"choose"], cifar10()),
+    ("a slice beyond the rows", 'data d = cifar10("cifar").train[20:30]\n', [r"model\.hw:1", r"25 rows", r"30"], cifar10()),
+    ("labels out of range in .npy", 'l = classes(npy("l.npy"), 3)\nsave m = one_hot(l)\n', [r"l\.npy", r"label 3 of element 1", r"0\.\.2"],
+     {"l.npy": npy("(2,)", struct.pack("<2i", 2, 3), "<i4")}),
+    (".npy with bytes after its data", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", r"1 byte after"], {"t.npy": npy("(4, 2)", bytes(65))}),
+    (".npy of 64-bit integers too large", 'v = npy("t.npy")\nsave w = v\n', [r"model\.hw:1", r"t\.npy", r"int32"], {"t.npy": npy("(1,)", b"\xff" * 8, "<i8")}),
+    ("truncated weights", LOAD, [r"w\.safetensors", r"outside the file"], weights(body=lambda b: b[:-1])),
+    ("weights with bytes after the last tensor", LOAD, [r"w\.safetensors", r"1 byte after"], weights(body=lambda b: b + b"x")),
+    ("weights that are not safetensors", LOAD, [r"w\.safetensors", r"not a safetensors file"], {"w.safetensors": b"PK\3\4" + bytes(200)}),
+    ("weights whose header is not JSON", LOAD, [r"w\.safetensors", r"JSON"], {"w.safetensors": safetensors(b'{"a": nonsense}', b"")}),
+    ("weights that overlap", LOAD, [r"w\.safetensors", r"overlaps|gap"], weights(lambda h: h["linear1.bias"].update(data_offsets=[44, 60]))),
+    ("weights of an enormous shape", LOAD, [r"w\.safetensors", r"impossible|memory"], weights(lambda h: h["linear1.bias"].update(shape=[1 << 40, 1 << 40]))),
+    ("weights of another type", LOAD, [r"w\.safetensors", r"BF16", r"F32"], weights(lambda h: h["linear1.bias"].update(dtype="BF16"))),
+    ("weights of another net", LOAD, [r"model\.hw:3", r"w\.safetensors", r"no tensor .linear2\.bias", r"linear9"], weights(lambda h: h.update({"linear9.bias": h.pop("linear2.bias")}))),
+    ("weights of another width", LOAD, [r"model\.hw:3", r"linear1\.weight", r"\[3, 4\]", r"\[4, 3\]"], weights(lambda h: h["linear1.weight"].update(shape=[3, 4]))),
     ("weights that are not there", NET.replace("seed = 1)\n", 'seed = 1)\n', 1).replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "no.safetensors")') + "save net\n",
      [r"no\.safetensors"], {}),
     ("weights with a lying header", NET.replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "w.safetensors")') + "save net\n",

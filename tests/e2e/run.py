@@ -766,6 +766,108 @@ def data_files(where):
 
 
 @test
+def cifar10_files(where):
+    """CIFAR-10's binary files, a folder and one alone, are read as they lie; an executable refuses others than it was built for"""
+    files = cases.cifar10()
+    write(where, {**files, "model.hw": """data c = cifar10("cifar")
+data one = cifar10("cifar/data_batch_5.bin")
+save x = c.train.x, label = f32(c.train.label), x5 = one.x, label5 = f32(one.label), test = c.test.x
+""", "train.hw": cases.CLASSIFY_COLOUR + "save net\n"})
+    good(where, "run", "model.hw", "--out", "out")
+    records = [files[f"cifar/data_batch_{b}.bin"][at:at + 3073] for b in range(1, 6) for at in range(0, len(files[f"cifar/data_batch_{b}.bin"]), 3073)]
+
+    def saved(name, count):
+        return struct.unpack(f"<{count}f", open(f"{where}/out/{name}.npy", "rb").read()[-4 * count:])
+    for name, expected in (("x", records), ("x5", records[-7:])):
+        there = saved(name, 3072 * len(expected))
+        worst = max(abs(a - b / 255) for a, b in zip(there, b"".join(r[1:] for r in expected)))
+        check(worst < 1e-7, f"{name} differs from its file by {worst}")
+    check(saved("label", 25) == tuple(r[0] for r in records), "the labels differ from the files'")
+    check(saved("label5", 7) == tuple(r[0] for r in records[-7:]), "the labels of one file differ")
+    good(where, "build", "train.hw", "-o", "fit")
+    good(where, "--out", "exe", program=f"{where}/fit")
+    good(where, "run", "train.hw", "--out", "jit")
+    same_results(f"{where}/exe", f"{where}/jit")
+    write(f"{where}/other", cases.cifar10(data_batch_1=files["cifar/test_batch.bin"]))
+    bad(where, "--data", "other", "--out", "out-other", program=f"{where}/fit", words=[r"other/cifar", r"\[25, 3, 32, 32\]", r"\[30, 3, 32, 32\]", r"build"])
+    write(f"{where}/wrong", cases.cifar10(data_batch_1=bytes([77]) + bytes(3 * 3073 - 1)))
+    bad(where, "--data", "wrong", "--out", "out-wrong", program=f"{where}/fit", words=[r"wrong/cifar/data_batch_1\.bin", r"label 77 for image 0"])
+    write(f"{where}/gone", {"cifar/x": b""})
+    bad(where, "--data", "gone", "--out", "out-gone", program=f"{where}/fit", words=[r"gone/cifar", r"data_batch_1\.bin"])
+
+
+@test
+def augmentation(where):
+    """random_crop and random_flip: windows of the padded images, anew for each sample and step, one draw in a step, none outside of training"""
+    n, c, h, w, padding = 6, 2, 5, 10, 2
+    write(where, {"model.hw": f"""data d {{ x = reshape(arange({n * c * h * w}), [{n}, {c}, {h}, {w}]) + 1; y = zeros([{n}, 1]) }}
+fn moved(x) {{
+  param scale: [1] = ones
+  return (x |> random_crop({padding}) |> random_flip) * scale
+}}
+net = init(moved, d.x, seed = 1)
+train net on d batch 4 ordered for 40 epochs {{
+  out, again = net(x), net(x)
+  minimize mean(out) with sgd(lr = 0)
+  record steps: first = out[0], second = out[1], differs = sum(abs(out - again))
+  every epoch {{ record still: moved = sum(abs(net(d.x) - d.x)), there = mean(abs(net(x) - x)) on d batch 4 }}
+}}
+"""})
+    good(where, "run", "model.hw", "--out", "out")
+    rows = csv_rows(f"{where}/out/steps.csv")
+    size, seen = c * h * w, {}
+    for row in rows[1:]:
+        cells = dict(zip(rows[0], row))
+        check(float(cells["differs"]) == 0, "two evaluations in one step differ")
+        for name in ("first", "second"):
+            image = [float(cells[f"{name}[{i}]"]) for i in range(size)]
+            sample = 4 * (int(cells["step"]) % 2) + (name == "second")
+
+            def window(dy, dx, mirrored):
+                def at(ch, y, x):
+                    x = w - 1 - x if mirrored else x
+                    y, x = y + dy, x + dx
+                    return 1 + ((sample * c + ch) * h + y) * w + x if 0 <= y < h and 0 <= x < w else 0
+                return [at(ch, y, x) for ch in range(c) for y in range(h) for x in range(w)]
+            found = [(dy, dx, m) for dy in range(-padding, padding + 1) for dx in range(-padding, padding + 1) for m in (False, True) if window(dy, dx, m) == image]
+            check(len(found) == 1, f"step {cells['step']}: {name} is no window of image {sample}: {image[:20]}")
+            seen.setdefault((cells["step"], name), found[0])
+    check(len(seen) == 160, f"{len(seen)} images")
+    for axis in (0, 1, 2):
+        check(len({draw[axis] for draw in seen.values()}) == (2 if axis == 2 else 2 * padding + 1), f"of draw {axis} only {({draw[axis] for draw in seen.values()})}")
+    same = sum(seen[step, "first"] == seen[step, "second"] for step, name in seen if name == "first")
+    check(same < 10, f"two samples of a step are moved alike in {same} of 80 steps")
+    for row in csv_rows(f"{where}/out/still.csv")[1:]:
+        check(row[-2:] == ["0", "0"], f"outside of training images move: {row}")
+
+
+@test
+def replaced_labels(where):
+    """random_labels: the fraction that was asked for is drawn anew, by the seed, and trains as any labels do"""
+    n = 2000
+    write(where, {"model.hw": f"""data d {{ x = normal(0, 1, shape = [{n}, 2], seed = 1); label = classes(zeros([{n}]), 10) }}
+data half = d[:{n // 2}] {{ label = random_labels(label, 10, fraction = 0.5, seed = 3) }}
+data all = d {{ label = random_labels(label, 10, seed = 3) }}
+data other = d {{ label = random_labels(label, 10, seed = 4) }}
+save half = f32(half.label), every = f32(all.label), other = f32(other.label)
+fn f(x) = x |> linear(10)
+net = init(f, d.x, seed = 1)
+train net on half batch 300 for 1 epochs {{ minimize cross_entropy(net(x), label) with sgd(lr = 0.1); record t: sum = sum(one_hot(label)) }}
+"""})
+    good(where, "run", "model.hw", "--out", "out")
+
+    def saved(name, count):
+        return struct.unpack(f"<{count}f", open(f"{where}/out/{name}.npy", "rb").read()[-4 * count:])
+    half, every, other = saved("half", n // 2), saved("every", n), saved("other", n)
+    check(all(label in range(10) for label in half + every), "a label outside of 0..9")
+    # Of those drawn anew a tenth is 0 again; five standard deviations.
+    check(abs(sum(label != 0 for label in half) - 0.45 * n / 2) < 5 * (0.25 * n / 2) ** 0.5, f"{sum(label != 0 for label in half)} of {n // 2} changed")
+    check(all(abs(every.count(k) - n / 10) < 5 * (0.09 * n) ** 0.5 for k in range(10)), f"not uniform: {[every.count(k) for k in range(10)]}")
+    check(every != other, "the seed changes nothing")
+    check([row[-1] for row in csv_rows(f"{where}/out/t.csv")[1:]] == ["300", "300", "300", "100"], "not every row trained once")
+
+
+@test
 def weights_return(where):
     """weights that a run saved start another"""
     write(where, {"a.hw": FIT, "b.hw": FIT.replace("seed = 1)\ntrain", 'seed = 1, from = "a/net.safetensors")\nsave start = net\ntrain')})

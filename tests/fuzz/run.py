@@ -8,23 +8,15 @@ reader is left in build/fuzz and named: `build/fuzz/idx_fuzz FILE` repeats it.
 """
 import argparse
 import gzip
-import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
-from cases import idx, npy
-
-
-def safetensors(header, body):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
-
+from cases import idx, npy, safetensors
 
 TENSOR = {"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]},
           "__metadata__": {"format": "pt"}}
