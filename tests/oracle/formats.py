@@ -1,4 +1,4 @@
-"""Readers of what a run leaves, in NumPy and the standard library alone: nothing here shares code with hwc."""
+"""Readers of what a run leaves, and a writer of weights, in NumPy and the standard library alone: nothing here shares code with hwc."""
 import csv
 import json
 import os
@@ -21,6 +21,19 @@ def safetensors(path):
         begin, end = entry["data_offsets"]
         out[name] = np.frombuffer(body[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return out
+
+
+def write_safetensors(path, tensors):
+    """As the safetensors package writes a PyTorch state dict: tensors in any order, a format in the metadata."""
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for name, array in tensors.items():
+        array = np.ascontiguousarray(array)
+        dtype = next(code for code, kind in DTYPES.items() if np.dtype(kind) == array.dtype)
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [len(body), len(body) + array.nbytes]}
+        body += array.tobytes()
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
 
 
 def npy(path):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""hwc's numbers against independent ones: gradients, Hessian-vector products, optimisers, trainings and a full Hessian, from the
+"""hwc's numbers against independent ones: gradients, Hessian-vector products, optimisers, trainings, a full Hessian, data, from the
 weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
 same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
 
-    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2
+    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2 images
 """
 import argparse
 import os
@@ -343,8 +343,80 @@ def b2(out, found):
         same(f"B2: its norm against {o.name}", np.linalg.norm(ours), np.linalg.norm(theirs), 1e-3)
 
 
-TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, b2)}
-FILES = {"b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
+def prepare_images(folder):
+    """Files in CIFAR-10's format, and weights as a PyTorch module's state dict holds them."""
+    random = np.random.default_rng(7)
+    os.makedirs(f"{folder}/cifar")
+    for name, count in [(f"data_batch_{b}", 15 + b) for b in range(1, 6)] + [("test_batch", 4)]:
+        label = random.integers(0, 10, (count, 1), np.uint8)
+        pixels = (random.integers(0, 200, (count, 3, 1024)) + [[0], [20], [50]] + label[:, None] // 2).astype(np.uint8)
+        np.concatenate([label, pixels.reshape(count, 3072)], 1).tofile(f"{folder}/cifar/{name}.bin")
+    shapes = {"out.weight": (10, 12), "hidden.weight": (12, 3072), "hidden.bias": (12,), "norm.weight": (12,), "norm.bias": (12,),
+              "norm.running_mean": (12,), "norm.running_var": (12,)}
+    theirs = {name: random.uniform(0.01, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    formats.write_safetensors(f"{folder}/theirs.safetensors", {**theirs, "norm.num_batches_tracked": np.int64(3)})
+
+
+def images(out, found):
+    data = os.path.join(os.path.dirname(out), "images-data")
+    records = np.concatenate([np.fromfile(f"{data}/cifar/data_batch_{b}.bin", np.uint8).reshape(-1, 3073) for b in range(1, 6)])
+    pixels, label = records[:, 1:].reshape(-1, 3, 32, 32) / 255, records[:, 0]
+    m, s = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    same("images: the channels' means against NumPy", formats.value(f"{out}/m"), m, 1e-13)
+    same("images: the channels' deviations against NumPy", formats.value(f"{out}/s"), s, 1e-13)
+    x = (pixels - m[:, None, None]) / s[:, None, None]
+    same("images: normalised pixels against NumPy", formats.value(f"{out}/x"), x[:75], 1e-13)
+    outcome((formats.value(f"{out}/label") == label[:75]).all(), "images: labels against NumPy", "75 labels")
+    torch = next((o.torch for o in found if o.name == "PyTorch"), None)
+    if torch is None:
+        return skip("images: a training with a smaller last batch, and weights to and from PyTorch", "no PyTorch here")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.norm, self.out = torch.nn.Linear(3072, 12), torch.nn.BatchNorm1d(12), torch.nn.Linear(12, 10, bias=False)
+
+        def forward(self, x):
+            return self.out(torch.tanh(self.norm(self.hidden(x.flatten(1)))))
+
+    def module(path):
+        """As a user of PyTorch does: the file's tensors, as they are, into the module; every name must match."""
+        model = Model().double()
+        model.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in formats.safetensors(path).items()}, strict=True)
+        return model
+
+    def state(model):
+        return {k: v.numpy() for k, v in model.state_dict().items() if k != "norm.num_batches_tracked"}
+    x, label = torch.from_numpy(x), torch.from_numpy(label.astype(np.int64))
+    model = module(f"{out}/start.safetensors")
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses, held = [], []
+    for epoch in range(3):
+        for rows in (slice(0, 32), slice(32, 64), slice(64, 75)):
+            optimiser.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(x[rows]), label[rows], label_smoothing=0.1)
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        model.eval()
+        with torch.no_grad():
+            z = model(x[75:])
+            held.append((torch.nn.functional.cross_entropy(z, label[75:]).item(), (z.argmax(1) == label[75:]).double().mean().item()))
+        model.train()
+    same("images: nine losses, each third of a batch of 11, against PyTorch", formats.table(f"{out}/curve.csv")["loss"], losses, 1e-11)
+    same("images: weights and running statistics after three epochs against PyTorch", formats.value(f"{out}/ours"), state(model), 1e-10)
+    table = formats.table(f"{out}/evaluation.csv")
+    same("images: loss over batches of 9 and a rest against PyTorch", table["loss"], [h[0] for h in held], 1e-10)
+    same("images: accuracy over batches of 9 and a rest against PyTorch", table["acc"], [h[1] for h in held], 1e-12)
+    theirs = module(f"{data}/theirs.safetensors").eval()
+    with torch.no_grad():
+        same("images: logits of a module's weights against PyTorch", formats.value(f"{out}/logits"), theirs(x[75:]).numpy(), 1e-12)
+    same("images: a module's weights, read and written again", formats.value(f"{out}/theirs"), state(theirs), 0)
+
+
+TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, b2, images)}
+PREPARE = {"images": prepare_images}  # writes the folder that --data names
+FILES = {"images": ("images.hw", "--f64"), "b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
 
 
 def main():
@@ -363,6 +435,10 @@ def main():
         out = os.path.join(scratch, name)
         file, *flags = FILES.get(name, (name + ".hw",))
         flags += ["--cpu", options.cpu] if options.cpu else []
+        if name in PREPARE:
+            os.mkdir(f"{out}-data")
+            PREPARE[name](f"{out}-data")
+            flags += ["--data", f"{out}-data"]
         run = subprocess.run([os.path.join(options.build, "bin", "hwc"), "run", HERE + "/" + file, *flags, "--out", out],
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600)
         if run.returncode:
