@@ -11,7 +11,9 @@
 #include "mlir/IR/Verifier.h"
 
 #include <filesystem>
+#include <fstream>
 #include <regex>
+#include <unistd.h>
 
 using namespace hw;
 
@@ -501,6 +503,67 @@ TEST_CASE("settings: fixed by shapes and ifs, free elsewhere; quick; --set") {
   std::string error = errorOf(text, options);
   CHECK(error.find("widht") != std::string::npos);
   CHECK(error.find("`width`") != std::string::npos);
+}
+
+//===-- The rows of a batch -------------------------------------------------------------------------------------===//
+
+namespace {
+// A folder with bytes x.npy [20, 4, 3] and l.npy [20].
+struct ByteFiles {
+  std::filesystem::path folder = std::filesystem::temp_directory_path() / ("hw-rows-" + std::to_string(getpid()));
+  ByteFiles() {
+    std::filesystem::create_directory(folder);
+    write("x.npy", "(20, 4, 3)", 240);
+    write("l.npy", "(20,)", 20);
+  }
+  ~ByteFiles() { std::filesystem::remove_all(folder); }
+  void write(const std::string &name, const std::string &shape, size_t bytes) {
+    std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': " + shape + ", }";
+    header.resize(117, ' ');
+    std::ofstream(folder / name, std::ios::binary) << std::string("\x93NUMPY\x01\x00\x76\x00", 10) << header << '\n'
+                                                   << std::string(bytes, '\x02');
+  }
+};
+
+// What the step of a training on `rows` gathers its batch from, one for each column that it reads.
+struct Gathered {
+  std::unique_ptr<Made> made;
+  std::vector<mlir::Value> from;
+  explicit Gathered(const std::string &columns, const std::string &rows = "d") {
+    ByteFiles files;
+    ElaborateOptions options;
+    options.dataDir = files.folder.string();
+    made = make("data d { " + columns + " }\nfn f(x) = flatten(x) |> linear(1)\nnet = init(f, d.x, seed = 1)\n" +
+                    "train net on " + rows + " batch 6 for 1 epochs { minimize mean(net(x)) with sgd(lr = 0.1) }\n",
+                options);
+    made->only<study::TrainOp>().getStep().walk([&](GatherOp op) { from.push_back(op.getOperand()); });
+    REQUIRE(!from.empty());
+  }
+  bool areBytesOfTheFile() {
+    auto file = from[0].getDefiningOp<study::DatasetOp>();
+    return file && elementOf(from[0]).isUnsignedInteger(8) && file.getKind() == "npy";
+  }
+  bool areAllRowsOfNumbers() { return from.size() == 1 && elementOf(from[0]).isF32() && shapeOf(from[0])[0] == 20; }
+};
+} // namespace
+
+TEST_CASE("a batch is computed from the bytes of its rows where that is less to keep") {
+  CHECK(Gathered("x = npy(\"x.npy\") / 255").areBytesOfTheFile());
+  CHECK(Gathered("b = npy(\"x.npy\"); x = (b - mean(f32(b), axis = [0, 1])) / [1, 2, 3]").areBytesOfTheFile());
+  CHECK(Gathered("x = reshape(npy(\"x.npy\"), [20, 12]) + 1", "d[5:15]").areBytesOfTheFile());
+  CHECK(Gathered("b = npy(\"x.npy\"); x = where(b > 3, b / 255, 0)").areBytesOfTheFile());
+  CHECK(Gathered("x = npy(\"x.npy\")[2:] / 255", "d[1:]").areBytesOfTheFile());
+  // Costly functions, sums over the row, an order of its own, more bytes than numbers: computed once, before the
+  // training.
+  for (const char *x : {"exp(npy(\"x.npy\"))", "sum(f32(npy(\"x.npy\")), axis = 1)", "f32(npy(\"x.npy\"))[::-1]",
+                        "uniform(0, 1, shape = [20, 2], seed = 1) + 1"}) {
+    CAPTURE(x);
+    CHECK(Gathered(std::string("x = ") + x).areAllRowsOfNumbers());
+  }
+}
+
+TEST_CASE("slices of data share its rows: none is copied") {
+  CHECK(Gathered("x = exp(npy(\"x.npy\"))", "d[5:15][2:]").areAllRowsOfNumbers());
 }
 
 //===-- The files that come along -------------------------------------------------------------------------------===//
