@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace hw {
@@ -16,7 +17,7 @@ struct Info {
 constexpr Info infos[] = {{DType::f32, 4, "f32"}, {DType::f64, 8, "f64"}, {DType::i1, 1, "i1"},
                           {DType::i8, 1, "i8"},   {DType::u8, 1, "u8"},   {DType::i32, 4, "i32"},
                           {DType::u32, 4, "u32"}, {DType::i64, 8, "i64"}};
-constexpr size_t alignment = 64;
+constexpr size_t cacheLine = 64, hugePage = 2 << 20;
 } // namespace
 
 size_t dtypeSize(DType dtype) { return infos[static_cast<size_t>(dtype)].size; }
@@ -62,9 +63,12 @@ Tensor::Tensor(DType dtype, Shape shape, const std::string &where) : type(dtype)
   uint64_t bytes = checkedByteSize(type, extents, where);
   elements = *elementCount(extents);
   // aligned_alloc wants a multiple of the alignment; never zero bytes, so that data() is never null.
+  const size_t alignment = bytes < hugePage ? cacheLine : hugePage;
   storage.reset(static_cast<std::byte *>(std::aligned_alloc(alignment, (bytes / alignment + 1) * alignment)));
   if (!storage)
     fail("{} needs {} of memory, which this machine does not have free; use a part of it", where, humanBytes(bytes));
+  if (alignment == hugePage) // a data set is written once: most of that time would go into its pages of 4 KiB
+    madvise(storage.get(), bytes, MADV_HUGEPAGE);
 }
 
 Tensor::Tensor(const Tensor &other) : type(other.type), extents(other.extents), elements(other.elements) {
