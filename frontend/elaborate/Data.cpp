@@ -40,14 +40,12 @@ Type elementFor(OpBuilder &b, hw::DType dtype, const std::string &where, Elabora
   }
   return {};
 }
-} // namespace
 
-namespace {
-// One half of a set of labelled images, in the file's own bytes: `part` is "train." or "test.", or empty for a single
-// file.
+// Labelled images in the file's own bytes: a half of a set, "train" or "test", or one file alone, "".
 struct Images {
-  std::string part;
+  std::string half;
   std::vector<int64_t> shape; // [N, height, width], or [N, channels, height, width]
+  std::string part(const std::string &piece) const { return half.empty() ? piece : half + "." + piece; }
 };
 
 std::vector<Images> imagesOf(const std::string &kind, const std::string &path) {
@@ -58,11 +56,11 @@ std::vector<Images> imagesOf(const std::string &kind, const std::string &path) {
     if (place.extension() == ".bin" || std::filesystem::is_regular_file(place, ignored))
       return {{"", shape(hw::cifar10File(path))}};
     hw::Cifar10Set set = hw::cifar10(path);
-    return {{"train.", shape(set.train)}, {"test.", shape(set.test)}};
+    return {{"train", shape(set.train)}, {"test", shape(set.test)}};
   }
   hw::ImageSet set = kind == "mnist" ? hw::mnist(path) : hw::fashionMnist();
   auto shape = [](const hw::ImagePart &part) { return std::vector<int64_t>{part.count, part.height, part.width}; };
-  return {{"train.", shape(set.train)}, {"test.", shape(set.test)}};
+  return {{"train", shape(set.train)}, {"test", shape(set.test)}};
 }
 } // namespace
 
@@ -77,11 +75,11 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
     std::vector<int64_t> shape = images.shape;
     if (shape.size() == 3)
       shape.insert(shape.begin() + 1, 1);
-    Value x = cast(read(images.part + "images", images.shape, byte), defaultFloat());
+    Value x = cast(read(images.part("images"), images.shape, byte), defaultFloat());
     x = binaryOp(Bin::Mul, x, splat(shapeOf(x), elementOf(x), 1.0 / 255));
-    Value label = read(images.part + "labels", {images.shape[0]}, byte, 10);
+    Value label = read(images.part("labels"), {images.shape[0]}, byte, 10);
     auto data = std::make_shared<Data>();
-    data->name = images.part.empty() ? path : kind + "." + images.part.substr(0, images.part.size() - 1);
+    data->name = images.half.empty() ? path : kind + "." + images.half;
     data->rows = images.shape[0];
     data->columns = {{"x", reshape(x, shape), 0}, {"label", cast(label, builder.getI32Type()), 10}};
     return data;
@@ -108,7 +106,7 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
       return labelled(sets[0]);
     data->name = kind;
     for (const Images &images : sets)
-      data->parts[images.part.substr(0, images.part.size() - 1)] = labelled(images);
+      data->parts[images.half] = labelled(images);
     return data;
   } catch (const hw::Error &error) {
     fail(std::string("cannot read this data: ") + error.what(),
@@ -121,8 +119,6 @@ Val Elaborator::columnRows(const DataColumn &column, Value rows) {
 }
 
 Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text) {
-  if (data.columns.empty())
-    dataOf(std::make_shared<Data>(data), here);
   if (stop <= start)
     fail("this slice of " + data.name + " has no rows");
   auto result = std::make_shared<Data>();

@@ -18,16 +18,15 @@ constexpr const char *binaryVersion = "take CIFAR-10's binary version, data_batc
 /// The records of a file, of which the format says no more than their length.
 int64_t recordsOf(const ByteReader &file) {
   if (file.isGzip())
-    fail("{} is compressed, and CIFAR-10's files are read as they lie: unpack it with gunzip, or an archive with tar "
-         "xzf",
+    fail("{} is compressed, and CIFAR-10's files are read as they lie: unpack it with gunzip, or an archive with "
+         "tar xzf",
          file.place());
   const uint64_t bytes = file.fileSize();
   if (bytes == 0)
     fail("{} is empty; copy the file again", file.place());
   if (bytes % record != 0)
     fail("{} has {} bytes, which is not a whole number of CIFAR-10's records of {}: it is truncated or in another "
-         "format; "
-         "copy the file again, or {}",
+         "format; copy the file again, or {}",
          file.place(), bytes, record, binaryVersion);
   return static_cast<int64_t>(bytes / record);
 }
