@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import os
+import random
 import re
 import shutil
 import statistics
@@ -198,6 +199,36 @@ def a6():
     return "test accuracies of the best weights " + ", ".join(f"{acc:.3f}" for acc in best)
 
 
+def cifar10_files(images):
+    """A folder for --data with small files in CIFAR-10's format: noise over a pattern a class, so that there is something to learn."""
+    folder, draw = os.path.join(SCRATCH, "cifar"), random.Random(1)
+    os.makedirs(f"{folder}/data/cifar-10-batches-bin")
+    patterns = [draw.randbytes(3072) for _ in range(10)]
+    for name in [f"data_batch_{b}" for b in range(1, 6)] + ["test_batch"]:
+        with open(f"{folder}/data/cifar-10-batches-bin/{name}.bin", "wb") as f:
+            for _ in range(images):
+                label = draw.randrange(10)
+                f.write(bytes([label]) + bytes((3 * noise + pattern) // 4 for noise, pattern in zip(draw.randbytes(3072), patterns[label])))
+    return folder
+
+
+def a7():
+    """A7: 50 images in CIFAR-10's format are learned by heart in 20 epochs with 3 and with 5 layers; momentum is ahead of plain SGD on 6"""
+    out = run("a7", False, "--data", cifar10_files(200))
+    solver = runs_of(tables(out, "acc", "held_acc", "widths", "rate")[0], "held_acc")
+    check(len(solver) == 6 and max(v[-1] for v in solver.values()) > 0.5, f"accuracies of three networks from two starts: {solver}")
+    history = runs_of(tables(out, "loss", "seconds")[0], "loss")
+    # 800 images in batches of 512: a whole one and a rest an epoch.
+    check(len(history) == 6 and all(len(v) == 4 and all(map(math.isfinite, v)) for v in history.values()), f"losses of every step: {history}")
+    heart = next(runs_of(rows, "acc") for rows in tables(out, "loss", "acc") if "held_acc" not in rows[0] and "seconds" not in rows[0])
+    check(len(heart) == 2 and all(len(v) == 20 and v[-1] == 1 for v in heart.values()), f"accuracies on 50 images: {heart}")
+    progress = runs_of(next(rows for rows in tables(out, "held_acc") if "rule" in rows[0]), "acc")
+    plain, momentum, nesterov = (progress[(rule,)][-1] for rule in ("plain", "momentum", "nesterov"))
+    check(len(progress) == 6 and min(momentum, nesterov) > plain + 0.1, f"accuracies after 5 epochs: {progress}")
+    first = {"".join(key): next(i for i, acc in enumerate(v, 1) if acc == 1) for key, v in heart.items()}
+    return f"all 50 after {first} epochs; plain SGD {plain:.2f}, momentum {momentum:.2f}, Nesterov {nesterov:.2f}"
+
+
 def a8():
     """A8: every gradient's relative error is below 1e-6"""
     out = run("a8", full=True)
@@ -239,8 +270,8 @@ def figures():
     told = []
     for name in sorted(os.listdir(f"{ROOT}/examples")):
         prefix = name.split("_")[0]
-        if not name.endswith(".hw") or prefix in ("a6", "b2"):
-            continue  # those two run at their quick size above
+        if not name.endswith(".hw") or prefix in ("a6", "a7", "b2"):
+            continue  # those run at their quick size above
         out = os.path.join(SCRATCH, "quick-" + prefix)
         start = time.time()
         hwc("run", "--quick", "--threads", "1", f"{ROOT}/examples/{name}", "--out", out)
@@ -249,7 +280,7 @@ def figures():
     return ", ".join(told)
 
 
-TESTS = {f.__name__: f for f in (a1, a2, a3, a6, a8, b2, figures)}
+TESTS = {f.__name__: f for f in (a1, a2, a3, a6, a7, a8, b2, figures)}
 
 
 def main():
