@@ -4,7 +4,9 @@
 #include "runtime/formats/Text.h"
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -22,15 +24,41 @@ constexpr uint64_t longestHeader = 100'000'000; // the reference implementation'
 struct Code {
   DType dtype;
   const char *name;
+  uint64_t width; // bytes of an element in the file
 };
-constexpr Code codes[] = {{DType::f32, "F32"}, {DType::f64, "F64"}, {DType::i1, "BOOL"}, {DType::i8, "I8"},
-                          {DType::u8, "U8"},   {DType::i32, "I32"}, {DType::u32, "U32"}, {DType::i64, "I64"}};
+// The first of a DType is what it is written as.
+constexpr Code codes[] = {{DType::f32, "F32", 4}, {DType::f64, "F64", 8}, {DType::i1, "BOOL", 1},
+                          {DType::i8, "I8", 1},   {DType::u8, "U8", 1},   {DType::i32, "I32", 4},
+                          {DType::u32, "U32", 4}, {DType::i64, "I64", 8}, {DType::f32, "F16", 2},
+                          {DType::f32, "BF16", 2}};
 
 const char *codeName(DType dtype) {
   for (const Code &code : codes)
     if (code.dtype == dtype)
       return code.name;
   return "";
+}
+
+/// IEEE 754's binary16: a sign, 5 bits of exponent, 10 of fraction.
+float fromHalf(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const float size = exponent == 31  ? (fraction ? NAN : INFINITY)
+                     : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                     : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return half & 0x8000 ? -size : size;
+}
+
+/// The upper half of an f32.
+float fromBfloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+/// The tensor's memory starts with as many 16-bit numbers as it has elements: widened from the end, where they are
+/// unread.
+void widen(Tensor &tensor, float (*convert)(uint16_t)) {
+  for (int64_t i = tensor.size(); i-- > 0;) {
+    uint16_t word;
+    std::memcpy(&word, tensor.data() + 2 * i, 2);
+    tensor.as<float>()[i] = convert(word);
+  }
 }
 
 void write(AtomicFile file, const std::vector<NamedTensor> &tensors, const Metadata &metadata) {
@@ -40,8 +68,9 @@ void write(AtomicFile file, const std::vector<NamedTensor> &tensors, const Metad
     return dtypeSize(tensors[a].tensor.dtype) > dtypeSize(tensors[b].tensor.dtype);
   });
   auto json = nlohmann::ordered_json::object();
-  if (!metadata.empty())
-    json["__metadata__"] = metadata;
+  Metadata all = {{"format", "pt"}}; // some of PyTorch's users' tools ask for it
+  all.insert(metadata.begin(), metadata.end());
+  json["__metadata__"] = all;
   uint64_t offset = 0;
   std::set<std::string> seen = {"__metadata__"};
   for (size_t i : order) {
@@ -111,16 +140,15 @@ struct SafetensorsFile::State {
     const auto &type = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
     if (!type.is_string())
       bad("has a dtype that is not a string");
-    Entry entry{name, {DType::f32, {}}, 0};
-    bool known = false;
-    for (const Code &code : codes)
-      if (type.get_ref<const std::string &>() == code.name) {
-        entry.header.dtype = code.dtype;
-        known = true;
-      }
-    if (!known)
-      fail("{}: tensor {} has elements of type {}, not F32, F64, BOOL, I8, U8, I32, U32 or I64; convert it to F32",
-           place, inQuotes(name), inQuotes(type.get_ref<const std::string &>(), 40));
+    const auto &typeName = type.get_ref<const std::string &>();
+    const Code *code =
+        std::find_if(std::begin(codes), std::end(codes), [&](const Code &c) { return typeName == c.name; });
+    if (code == std::end(codes))
+      fail("{}: tensor {} has elements of type {}, not F32, F64, F16, BF16, BOOL, I8, U8, I32, U32 or I64; convert it "
+           "to "
+           "F32",
+           place, inQuotes(name), inQuotes(typeName, 40));
+    Entry entry{name, {code->dtype, {}}, typeName, 0, 0};
     if (!shape.is_array() || !std::all_of(shape.begin(), shape.end(), isIndex))
       bad("has a shape that is not a list of sizes");
     for (const auto &extent : shape)
@@ -130,11 +158,11 @@ struct SafetensorsFile::State {
     auto begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
     if (begin > end || end > fileSize - dataStart)
       bad(fmt::format("lies at bytes {} to {} of {}, outside the file", begin, end, fileSize - dataStart));
-    uint64_t bytes =
-        checkedByteSize(entry.header.dtype, entry.header.shape, fmt::format("{}: tensor {}", place, inQuotes(name)));
-    if (bytes != end - begin)
-      bad(fmt::format("is {} {}, {}, but has {}", dtypeName(entry.header.dtype), shapeString(entry.header.shape),
-                      humanBytes(bytes), humanBytes(end - begin)));
+    checkedByteSize(entry.header.dtype, entry.header.shape, fmt::format("{}: tensor {}", place, inQuotes(name)));
+    entry.bytes = static_cast<uint64_t>(*elementCount(entry.header.shape)) * code->width;
+    if (entry.bytes != end - begin)
+      bad(fmt::format("is {} {}, {}, but has {}", typeName, shapeString(entry.header.shape), humanBytes(entry.bytes),
+                      humanBytes(end - begin)));
     entry.offset = dataStart + begin;
     entries.push_back(std::move(entry));
   }
@@ -177,16 +205,14 @@ struct SafetensorsFile::State {
     }
     // As the reference does: no overlap and no gap, so the file holds exactly what it says.
     std::stable_sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) {
-      uint64_t endA = a.offset + checkedByteSize(a.header.dtype, a.header.shape, ""),
-               endB = b.offset + checkedByteSize(b.header.dtype, b.header.shape, "");
-      return std::pair(a.offset, endA) < std::pair(b.offset, endB);
+      return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
     });
     uint64_t at = dataStart;
     for (const Entry &entry : entries) {
       if (entry.offset != at)
         damaged(fmt::format("tensor {} {}", inQuotes(entry.name),
                             entry.offset < at ? "overlaps the one before it" : "leaves a gap before it"));
-      at += checkedByteSize(entry.header.dtype, entry.header.shape, "");
+      at += entry.bytes;
       byName[entry.name] = &entry - entries.data();
     }
     if (at != fileSize)
@@ -216,8 +242,8 @@ Tensor SafetensorsFile::read(const Entry &entry) const {
   if (fd < 0)
     fail("{} cannot be opened: {}", state->place, std::strerror(errno));
   uint64_t done = 0;
-  while (done < tensor.byteSize()) {
-    ssize_t got = pread(fd, tensor.data() + done, std::min<uint64_t>(tensor.byteSize() - done, 1u << 30),
+  while (done < entry.bytes) {
+    ssize_t got = pread(fd, tensor.data() + done, std::min<uint64_t>(entry.bytes - done, 1u << 30),
                         static_cast<off_t>(entry.offset + done));
     if (got < 0 && errno == EINTR)
       continue;
@@ -229,7 +255,11 @@ Tensor SafetensorsFile::read(const Entry &entry) const {
     done += static_cast<uint64_t>(got);
   }
   close(fd);
-  if (tensor.dtype() == DType::i1)
+  if (entry.type == "F16")
+    widen(tensor, fromHalf);
+  else if (entry.type == "BF16")
+    widen(tensor, fromBfloat);
+  else if (entry.type == "BOOL")
     for (uint8_t *p = tensor.as<uint8_t>(), *end = p + tensor.size(); p != end; ++p)
       *p = *p != 0;
   return tensor;

@@ -21,8 +21,9 @@ struct NamedTensor {
 
 using Metadata = std::map<std::string, std::string>;
 
-/// Writes through a temporary file, a flush and a rename. Within the file, wider elements come first, so that all are
-/// aligned; readers go by name. Throws if a name is there twice, or is "__metadata__".
+/// Writes through a temporary file, a flush and a rename, with "format": "pt" in the metadata unless that says
+/// otherwise. Within the file, wider elements come first, so that all are aligned; readers go by name. Throws if a name
+/// is there twice, or is "__metadata__".
 void writeSafetensors(const std::string &path, const std::vector<NamedTensor> &tensors, const Metadata &metadata = {});
 /// The same into a run's folder, as `<name>.safetensors`. Returns the path written.
 std::string writeSafetensors(OutDir &out, const std::string &name, const std::vector<NamedTensor> &tensors,
@@ -32,12 +33,14 @@ class SafetensorsFile {
 public:
   struct Entry {
     std::string name;
-    TensorHeader header;
-    uint64_t offset; ///< bytes from the start of the file
+    TensorHeader header; ///< as read() gives it: f32 for the 16-bit types F16 and BF16
+    std::string type;    ///< as the file calls it: "F32", "BF16"
+    uint64_t offset;     ///< bytes from the start of the file
+    uint64_t bytes;      ///< in the file
   };
 
   /// Reads and checks the header: its length, JSON, names that differ, shapes that agree with the offsets, offsets that
-  /// cover the data without gap or overlap, the file's length, element types that DType has.
+  /// cover the data without gap or overlap, the file's length, element types that DType has or that f32 holds exactly.
   explicit SafetensorsFile(const std::string &path);
   ~SafetensorsFile();
   SafetensorsFile(SafetensorsFile &&) noexcept;

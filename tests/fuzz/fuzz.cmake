@@ -1,7 +1,7 @@
 # libFuzzer targets for the readers of files: build/fuzz/<name>_fuzz, run by tests/fuzz/run.py. The fuzzer and its sanitisers
 # are clang's, so these few files are compiled by clang++-22 whatever builds the rest; without it the suite is skipped.
 find_program(HW_FUZZ_COMPILER NAMES clang++-22 PATHS /usr/lib/llvm-22/bin)
-set(HW_FUZZ_FLAGS -std=c++20 -O1 -g1 -fno-omit-frame-pointer -DFMT_HEADER_ONLY=1
+set(HW_FUZZ_FLAGS -std=c++20 -O1 -g1 -fno-omit-frame-pointer -Wno-deprecated-declarations -DFMT_HEADER_ONLY=1
   -fsanitize=address,undefined -fno-sanitize-recover=undefined)
 set(HW_FUZZ_DIR ${CMAKE_BINARY_DIR}/fuzz)
 

@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 from cases import idx, npy, safetensors
 
 TENSOR = {"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]},
-          "__metadata__": {"format": "pt"}}
+          "h": {"dtype": "F16", "shape": [3], "data_offsets": [24, 30]}, "__metadata__": {"format": "pt"}}
 NPY = npy("(3, 2)", bytes(48))
 IDX = idx((2, 3, 3), bytes(range(18)))
 CSV = "a,b\n1,-2.5e3\r\n\"3\",4\n".encode()
@@ -31,14 +31,14 @@ SEEDS = {
     "idx": [IDX, gzip.compress(IDX), bytes([0, 0, 0x0B, 1, 0, 0, 0, 2, 1, 2, 3, 4]), bytes([0, 0, 0x0E, 1, 0, 0, 0, 1]) + bytes(8),
             idx((4000000000, 4000000000, 4000000000), b"")],
     "cifar10": [bytes([3]) + bytes(3072), (bytes([9]) + bytes(3072)) * 2, bytes([10]) + bytes(3072), bytes(3072)],
-    "safetensors": [safetensors(TENSOR, bytes(24)), safetensors({}, b""), safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\1"),
+    "safetensors": [safetensors(TENSOR, bytes(30)), safetensors({}, b""), safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\1"),
                     safetensors({"w": {"dtype": "F64", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 8]}}, bytes(8))],
     "csv": [CSV, b"1,2\n3,4\n", b"\xef\xbb\xbfx\n1e308\n", gzip.compress(CSV)],
     "gzip": [b"\1" + gzip.compress(b"abc" * 100), b"\0" + gzip.compress(b"one") + gzip.compress(b"two"), b"\2plain", b"\3" + gzip.compress(os.urandom(99))[:-4]],
 }
 
 # What the fuzzer would be long in finding by chance.
-WORDS = ['{"', '"}', '":', '":{"', "dtype", "shape", "data_offsets", "__metadata__", "F32", "BOOL", "I64", "descr", "fortran_order", "'<f4'",
+WORDS = ['{"', '"}', '":', '":{"', "dtype", "shape", "data_offsets", "__metadata__", "F32", "BF16", "BOOL", "I64", "descr", "fortran_order", "'<f4'",
          "'|b1'", "True", "False", "(0, 3)", "99999999999"]
 
 

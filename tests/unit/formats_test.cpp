@@ -628,6 +628,26 @@ TEST_SUITE("safetensors") {
     CHECK(f.find("c") == nullptr);
     CHECK_SENTENCE(f.read("c"), "has no tensor 'c'; it has 'a', 'b'");
   }
+  TEST_CASE("16-bit numbers are widened, exactly") {
+    Scratch dir;
+    // numpy.float16 and torch.bfloat16: 1, -2.5, the smallest above 0, the largest, infinity, NaN, -0
+    SafetensorsFile f(
+        dir.file("h.safetensors", file("{\"h\":{\"dtype\":\"F16\",\"shape\":[7],\"data_offsets\":[0,14]},"
+                                       "\"b\":{\"dtype\":\"BF16\",\"shape\":[7],\"data_offsets\":[14,28]}}",
+                                       hex("003c00c10100ff7b007c007e0080"
+                                           "803f20c001007f7f807fc07f0080"))));
+    CHECK(f.find("h")->header == TensorHeader{DType::f32, {7}});
+    CHECK(f.find("h")->type == "F16");
+    const float tiny = std::numeric_limits<float>::denorm_min() * 65536;
+    for (auto [name, smallest, largest] : {std::tuple{"h", 0x1p-24f, 65504.0f}, {"b", tiny, 0x1.fep127f}}) {
+      std::vector<float> v = values<float>(f.read(name));
+      CAPTURE(name);
+      CHECK(std::vector<float>(v.begin(), v.begin() + 5) == std::vector<float>{1, -2.5f, smallest, largest, INFINITY});
+      CHECK(std::isnan(v[5]));
+      CHECK(v[6] == 0);
+      CHECK(std::signbit(v[6]));
+    }
+  }
   TEST_CASE("writes what it reads, aligned") {
     Scratch dir;
     OutDir out(dir.path("run"), OutDir::Existing::refuse);
@@ -651,7 +671,7 @@ TEST_SUITE("safetensors") {
     CHECK(values<uint8_t>(f.read("pixels")) == std::vector<uint8_t>{1, 2, 3});
     CHECK(values<int64_t>(f.read("step")) == std::vector<int64_t>{7});
     CHECK(f.read("empty").shape() == Shape{0, 4});
-    CHECK(f.metadata().at("seed") == "1");
+    CHECK(f.metadata() == Metadata{{"format", "pt"}, {"seed", "1"}});
     for (const auto &entry : f.entries())
       CHECK(entry.offset % dtypeSize(entry.header.dtype) == 0);
     uint64_t length;
@@ -692,7 +712,8 @@ TEST_SUITE("safetensors") {
         "twice");
     has(of(file("{\"a\":1}", "")), "exactly dtype, shape and data_offsets");
     has(of(file("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", "aaaa")), "exactly");
-    has(of(file("{" + tensor("a", "BF16", "[2]", "[0,4]") + "}", "aaaa")), "convert it to F32");
+    has(of(file("{" + tensor("a", "F8_E4M3", "[4]", "[0,4]") + "}", "aaaa")), "convert it to F32");
+    has(of(file("{" + tensor("a", "F16", "[3]", "[0,4]") + "}", "aaaa")), "is F16 [3], 6 bytes, but has 4 bytes");
     has(of(file("{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", "aaaa")), "not a string");
     has(of(file("{" + tensor("a", "F32", "[-1]", "[0,4]") + "}", "aaaa")), "list of sizes");
     has(of(file("{" + tensor("a", "F32", "[1.5]", "[0,4]") + "}", "aaaa")), "list of sizes");
