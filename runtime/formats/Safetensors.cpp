@@ -68,8 +68,8 @@ void write(AtomicFile file, const std::vector<NamedTensor> &tensors, const Metad
     return dtypeSize(tensors[a].tensor.dtype) > dtypeSize(tensors[b].tensor.dtype);
   });
   auto json = nlohmann::ordered_json::object();
-  Metadata all = {{"format", "pt"}}; // some of PyTorch's users' tools ask for it
-  all.insert(metadata.begin(), metadata.end());
+  Metadata all = metadata;
+  all.try_emplace("format", "pt"); // some tools of PyTorch's users ask for it
   json["__metadata__"] = all;
   uint64_t offset = 0;
   std::set<std::string> seen = {"__metadata__"};
