@@ -51,18 +51,23 @@ inline void requireOneClearSentence(const std::string &sentence) {
   }
 }
 
-/// `read` takes the path of the file. For LLVMFuzzerTestOneInput.
-template <class Read> int readAsFile(const uint8_t *data, size_t size, Read read) {
+/// Calls `read`, which may refuse the input.
+template <class Read> int count(Read read) {
   static Count count;
   ++count.inputs;
-  const MemoryFile file(data, size);
   try {
-    read(file.path());
+    read();
     ++count.accepted;
   } catch (const Error &error) {
     requireOneClearSentence(error.what());
   }
   return 0;
+}
+
+/// `read` takes the path of a file with these bytes.
+template <class Read> int readAsFile(const uint8_t *data, size_t size, Read read) {
+  const MemoryFile file(data, size);
+  return count([&] { read(file.path()); });
 }
 
 } // namespace hw::fuzz
