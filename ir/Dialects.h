@@ -31,4 +31,15 @@ inline mlir::Type elementOf(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType()).getElementType();
 }
 inline mlir::RankedTensorType typeOf(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()); }
+
+/// How the windows of a convolution or a pooling lie along one dimension: window i begins at element i * stride - low
+/// and takes `size` elements, `dilation` apart.
+struct Window {
+  int64_t size, stride = 1, low = 0, high = 0, dilation = 1;
+  /// Windows that fit into `elements` with `low` and `high` around them.
+  int64_t count(int64_t elements) const {
+    int64_t room = low + elements + high - (size - 1) * dilation - 1;
+    return room < 0 ? 0 : room / stride + 1;
+  }
+};
 } // namespace hw

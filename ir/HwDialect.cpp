@@ -95,6 +95,99 @@ SmallVector<int64_t> dotShape(DotGeneralOp op) {
   return shape;
 }
 
+/// An attribute with an entry for each of `rank` dimensions, none below `least`.
+LogicalResult checkEntries(Operation *op, StringRef name, ArrayRef<int64_t> entries, size_t rank, int64_t least) {
+  if (entries.size() != rank)
+    return op->emitOpError() << name << " has " << entries.size() << " entries for " << rank << " dimensions";
+  for (int64_t entry : entries)
+    if (entry < least)
+      return op->emitOpError() << name << " cannot be " << entry;
+  return success();
+}
+
+/// [N, O, R...] of x: [N, C, S...] and w: [O, C / groups, K...].
+SmallVector<int64_t> convShape(Value x, Value w, ArrayRef<int64_t> stride, ArrayRef<int64_t> low,
+                               ArrayRef<int64_t> high, ArrayRef<int64_t> dilation) {
+  SmallVector<int64_t> shape{shapeOf(x)[0], shapeOf(w)[0]};
+  for (size_t i = 0; i < stride.size(); ++i) {
+    Window window{shapeOf(w)[i + 2], stride[i], low[i], high[i], dilation[i]};
+    shape.push_back(window.count(shapeOf(x)[i + 2]));
+  }
+  return shape;
+}
+
+/// That y has the shape of the convolution of x with w, whichever of the three is the op's result.
+template <class Op> LogicalResult checkConvolution(Op op, Value x, Value w, Value y) {
+  auto in = shapeOf(x), kernel = shapeOf(w);
+  int64_t groups = op.getGroups();
+  if (in.size() < 2 || kernel.size() != in.size() || shapeOf(y).size() != in.size())
+    return op.emitOpError() << "needs an input, weights and an output of one rank of at least 2, got " << x.getType()
+                            << ", " << w.getType() << " and " << y.getType();
+  size_t rank = in.size() - 2;
+  if (failed(checkEntries(op, "stride", op.getStride(), rank, 1)) ||
+      failed(checkEntries(op, "padding", op.getLow(), rank, 0)) ||
+      failed(checkEntries(op, "padding", op.getHigh(), rank, 0)) ||
+      failed(checkEntries(op, "dilation", op.getDilation(), rank, 1)))
+    return failure();
+  if (groups < 1 || in[1] % groups || kernel[0] % groups)
+    return op.emitOpError() << groups << " groups do not divide " << in[1] << " channels of the input and " << kernel[0]
+                            << " of the output";
+  if (kernel[1] * groups != in[1])
+    return op.emitOpError() << "weights for " << kernel[1] * groups << " channels cannot read an input of " << in[1];
+  auto shape = convShape(x, w, op.getStride(), op.getLow(), op.getHigh(), op.getDilation());
+  for (size_t i = 0; i < rank; ++i)
+    if (kernel[i + 2] < 1 || shape[i + 2] < 1)
+      return op.emitOpError() << "a kernel of size " << kernel[i + 2] << " does not fit dimension " << i + 2
+                              << " of size " << in[i + 2] << " with its padding";
+  if (elementOf(x) != elementOf(w) || y.getType() != withShape(x, shape))
+    return op.emitOpError() << "convolving " << x.getType() << " with " << w.getType() << " gives "
+                            << withShape(x, shape) << ", not " << y.getType();
+  return success();
+}
+
+/// [B..., R...] of x: [B..., S...].
+SmallVector<int64_t> pooledShape(Value x, ArrayRef<int64_t> window, ArrayRef<int64_t> stride, ArrayRef<int64_t> low,
+                                 ArrayRef<int64_t> high) {
+  SmallVector<int64_t> shape(shapeOf(x));
+  for (size_t i = 0, first = shape.size() - window.size(); i < window.size(); ++i)
+    shape[first + i] = Window{window[i], stride[i], low[i], high[i]}.count(shape[first + i]);
+  return shape;
+}
+
+/// That `pooled` has the shape of a pooling of x, whichever of the two is the op's result.
+template <class Op> LogicalResult checkPooling(Op op, Value x, Value pooled) {
+  auto in = shapeOf(x);
+  size_t rank = op.getWindow().size();
+  if (rank > in.size())
+    return op.emitOpError() << "has windows of " << rank << " dimensions in " << x.getType();
+  if (failed(checkEntries(op, "window", op.getWindow(), rank, 1)) ||
+      failed(checkEntries(op, "stride", op.getStride(), rank, 1)) ||
+      failed(checkEntries(op, "padding", op.getLow(), rank, 0)) ||
+      failed(checkEntries(op, "padding", op.getHigh(), rank, 0)))
+    return failure();
+  auto shape = pooledShape(x, op.getWindow(), op.getStride(), op.getLow(), op.getHigh());
+  size_t first = in.size() - rank;
+  for (size_t i = 0; i < rank; ++i) {
+    int64_t count = shape[first + i], low = op.getLow()[i];
+    if (count < 1)
+      return op.emitOpError() << "a window of " << op.getWindow()[i] << " does not fit dimension " << first + i
+                              << " of size " << in[first + i] << " with its padding";
+    if (low >= op.getWindow()[i] || (count - 1) * op.getStride()[i] - low >= in[first + i])
+      return op.emitOpError() << "a window of dimension " << first + i << " would lie in the padding alone";
+  }
+  if (shapeOf(pooled) != ArrayRef<int64_t>(shape))
+    return op.emitOpError() << "pooling " << x.getType() << " gives the shape of " << withShape(x, shape) << ", not "
+                            << pooled.getType();
+  return success();
+}
+
+/// That two tensors differ in shape only.
+LogicalResult checkElements(Operation *op, Value a, Value b) {
+  if (elementOf(a) != elementOf(b))
+    return op->emitOpError() << "cannot make " << b.getType() << " of " << a.getType();
+  return success();
+}
+
 SmallVector<int64_t> freeDims(int64_t rank, ArrayRef<int64_t> batch, ArrayRef<int64_t> contract) {
   SmallVector<int64_t> free;
   for (int64_t dim = 0; dim < rank; ++dim)
@@ -306,6 +399,64 @@ LogicalResult DotGeneralOp::verify() {
   if (failed(agree(getLhsBatch(), getRhsBatch())) || failed(agree(getLhsContract(), getRhsContract())))
     return failure();
   return checkResult(*this, getResult(), elementOf(getLhs()), dotShape(*this));
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Convolution and pooling
+//===--------------------------------------------------------------------------------------------------------------===//
+
+void ConvOp::build(OpBuilder &builder, OperationState &state, Value input, Value weights, ArrayRef<int64_t> stride,
+                   ArrayRef<int64_t> low, ArrayRef<int64_t> high, ArrayRef<int64_t> dilation, int64_t groups) {
+  auto type = withShape(input, convShape(input, weights, stride, low, high, dilation));
+  build(builder, state, type, input, weights, stride, low, high, dilation, groups);
+}
+
+LogicalResult ConvOp::verify() { return checkConvolution(*this, getInput(), getWeights(), getOutput()); }
+LogicalResult ConvBackwardDataOp::verify() { return checkConvolution(*this, getInput(), getWeights(), getOutput()); }
+LogicalResult ConvBackwardWeightsOp::verify() { return checkConvolution(*this, getInput(), getWeights(), getOutput()); }
+
+void MaxPoolOp::build(OpBuilder &builder, OperationState &state, Value operand, ArrayRef<int64_t> window,
+                      ArrayRef<int64_t> stride, ArrayRef<int64_t> low, ArrayRef<int64_t> high) {
+  auto value = withShape(operand, pooledShape(operand, window, stride, low, high));
+  build(builder, state, value, value.clone(builder.getI32Type()), operand, window, stride, low, high);
+}
+
+LogicalResult MaxPoolOp::verify() {
+  if (failed(checkPooling(*this, getOperand(), getValue())) || failed(checkElements(*this, getOperand(), getValue())))
+    return failure();
+  return checkResult(*this, getIndex(), IntegerType::get(getContext(), 32), shapeOf(getValue()));
+}
+
+LogicalResult PoolGatherOp::verify() {
+  if (failed(checkPooling(*this, getOperand(), getIndex())) || failed(checkElements(*this, getOperand(), getResult())))
+    return failure();
+  return checkResult(*this, getResult(), hw::elementOf(getOperand()), shapeOf(getIndex()));
+}
+
+LogicalResult PoolScatterOp::verify() {
+  if (shapeOf(getUpdates()) != shapeOf(getIndex()))
+    return emitOpError() << "has updates " << getUpdates().getType() << " for an index " << getIndex().getType();
+  if (failed(checkElements(*this, getUpdates(), getResult())))
+    return failure();
+  return checkPooling(*this, getResult(), getUpdates());
+}
+
+void WindowSumOp::build(OpBuilder &builder, OperationState &state, Value operand, ArrayRef<int64_t> window,
+                        ArrayRef<int64_t> stride, ArrayRef<int64_t> low, ArrayRef<int64_t> high) {
+  build(builder, state, withShape(operand, pooledShape(operand, window, stride, low, high)), operand, window, stride,
+        low, high);
+}
+
+LogicalResult WindowSumOp::verify() {
+  if (failed(checkElements(*this, getOperand(), getResult())))
+    return failure();
+  return checkPooling(*this, getOperand(), getResult());
+}
+
+LogicalResult WindowSpreadOp::verify() {
+  if (failed(checkElements(*this, getOperand(), getResult())))
+    return failure();
+  return checkPooling(*this, getResult(), getOperand());
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//

@@ -526,6 +526,14 @@ OpFoldResult SliceOp::fold(FoldAdaptor adaptor) {
   return moveSplat(adaptor.getOperand(), getType());
 }
 
+/// Windows of one element each, at every element.
+template <class Op> static OpFoldResult foldWindows(Op op) {
+  bool isSingle = llvm::all_of(op.getWindow(), [](int64_t size) { return size == 1; });
+  return isSingle && op.getOperand().getType() == op.getType() ? OpFoldResult(op.getOperand()) : OpFoldResult();
+}
+OpFoldResult WindowSumOp::fold(FoldAdaptor) { return foldWindows(*this); }
+OpFoldResult WindowSpreadOp::fold(FoldAdaptor) { return foldWindows(*this); }
+
 OpFoldResult ConcatOp::fold(FoldAdaptor) {
   return getOperands().size() == 1 ? OpFoldResult(getOperands()[0]) : OpFoldResult();
 }

@@ -368,6 +368,123 @@ def DotGeneralOp : Hw_Op<"dot_general"> {
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//
+// Convolution: one trilinear form, and the three ops that are its gradients
+//===--------------------------------------------------------------------------------------------------------------===//
+
+// With y = conv(x, w), the form sum(y * c) is linear in each of x, w and c; `conv`, `conv_backward_data` and
+// `conv_backward_weights` are its gradients in c, x and w. So the transposes of each are the other two.
+class Hw_Convolution<string mnemonic, string meaning, string first, string second, string made, string formula, string example>
+    : Hw_Op<mnemonic> {
+  let summary = meaning;
+  let description = "\n    " # formula # [{
+
+    x: [N, C, S...], w: [O, C / groups, K...], y: [N, O, R...], with any number of spatial dimensions; what the sum reads outside of x is zero. Of x and y, group g
+    has the g-th of `groups` equal parts of the channels, of w the g-th part of O. It is the cross-correlation that PyTorch calls a convolution:
+    `y[n, o, r] = sum over c, k of x[n, c, r * stride + k * dilation - low] * w[o, c, k]`.
+
+    Constraints:
+    1. `stride`, `low`, `high` and `dilation` have an entry for each spatial dimension; `stride`, `dilation` and `groups` are at least 1, padding is not negative.
+    2. `groups` divides C and O.
+    3. R = floor((low + S + high - (K - 1) * dilation - 1) / stride) + 1 in each spatial dimension, and the kernel fits: R is at least 1.
+    4. The element types are equal.
+
+    Example:
+    ```mlir
+    }] # example # [{
+    ```
+  }];
+  let arguments = !con(!dag(ins, [Hw_FloatTensor, Hw_FloatTensor], [first, second]),
+                       (ins DenseI64ArrayAttr:$stride, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high,
+                            DenseI64ArrayAttr:$dilation, I64Attr:$groups));
+  let results = !dag(outs, [Hw_FloatTensor], [made]);
+  let assemblyFormat = "$" # first # " `,` $" # second # [{ `stride` $stride `pad` $low $high `dilation` $dilation `groups` $groups attr-dict
+                          `:` functional-type(operands, results) }];
+  let hasVerifier = 1;
+}
+def ConvOp : Hw_Convolution<"conv", "convolution", "input", "weights", "output", "`output` is y of x = `input` and w = `weights`.",
+    [{// %x: tensor<8x3x32x32xf32>, %w: tensor<16x3x5x5xf32>
+    %y = hw.conv %x, %w stride [1, 1] pad [2, 2] [2, 2] dilation [1, 1] groups 1 : (tensor<8x3x32x32xf32>, tensor<16x3x5x5xf32>) -> tensor<8x16x32x32xf32>}]> {
+  let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::Value":$weights, "::llvm::ArrayRef<int64_t>":$stride,
+                             "::llvm::ArrayRef<int64_t>":$low, "::llvm::ArrayRef<int64_t>":$high,
+                             "::llvm::ArrayRef<int64_t>":$dilation, "int64_t":$groups)>];
+}
+def ConvBackwardDataOp : Hw_Convolution<"conv_backward_data", "convolution's transpose in its input", "output", "weights", "input",
+    "`input` is the gradient of sum(y * `output`) in x, for w = `weights`. Its size is the result type's, since several inputs may give one size of y.",
+    [{// %c: tensor<8x16x16x16xf32>, %w: tensor<16x3x5x5xf32>
+    %x = hw.conv_backward_data %c, %w stride [2, 2] pad [2, 2] [2, 2] dilation [1, 1] groups 1 : (tensor<8x16x16x16xf32>, tensor<16x3x5x5xf32>) -> tensor<8x3x32x32xf32>}]>;
+def ConvBackwardWeightsOp : Hw_Convolution<"conv_backward_weights", "convolution's transpose in its weights", "input", "output", "weights",
+    "`weights` is the gradient of sum(y * `output`) in w, for x = `input`. Its size is the result type's.",
+    [{// %x: tensor<8x3x32x32xf32>, %c: tensor<8x16x32x32xf32>
+    %w = hw.conv_backward_weights %x, %c stride [1, 1] pad [2, 2] [2, 2] dilation [1, 1] groups 1 : (tensor<8x3x32x32xf32>, tensor<8x16x32x32xf32>) -> tensor<16x3x5x5xf32>}]>;
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Pooling
+//===--------------------------------------------------------------------------------------------------------------===//
+
+// x: [B..., S...], pooled: [B..., R...]; the windows lie in the last dimensions, as many as `window` has entries.
+class Hw_Pooling<string mnemonic, dag operands, dag made, string meaning, string text, string example, list<Trait> traits = []>
+    : Hw_Op<mnemonic, traits> {
+  let summary = meaning;
+  let description = "\n    " # text # [{
+
+    x: [B..., S...]; pooled: [B..., R...], S and R being the last dimensions, as many as `window` has entries. Window r of a dimension is x's `window` elements from
+    `r * stride - low` on; those outside of x are no elements.
+
+    Constraints:
+    1. `window`, `stride`, `low` and `high` have an entry for each of the last dimensions; `window` and `stride` are at least 1, padding is not negative.
+    2. The leading dimensions B are equal, and so are the element types.
+    3. R = floor((low + S + high - window) / stride) + 1 in each of the last dimensions, and every window has an element: low < window and (R - 1) * stride - low < S.
+
+    Example:
+    ```mlir
+    }] # example # [{
+    ```
+  }];
+  let arguments = !con(operands, (ins DenseI64ArrayAttr:$window, DenseI64ArrayAttr:$stride, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high));
+  let results = made;
+  let hasVerifier = 1;
+}
+def MaxPoolOp : Hw_Pooling<"max_pool", (ins Hw_FloatTensor:$operand), (outs Hw_FloatTensor:$value, Hw_IndexTensor:$index),
+    "the largest of each window, and where in it the first that is",
+    "`value` is the largest element of each window, `index` the first one's row-major position in the window. NaN wins over every number. The derivative goes to the element at `index`.",
+    [{// %x: tensor<8x3x28x28xf32>
+    %z, %i = hw.max_pool %x window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<8x3x28x28xf32> -> tensor<8x3x14x14xf32>, tensor<8x3x14x14xi32>}]> {
+  let assemblyFormat = "$operand `window` $window `stride` $stride `pad` $low $high attr-dict `:` type($operand) `->` type($value) `,` type($index)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$operand, "::llvm::ArrayRef<int64_t>":$window, "::llvm::ArrayRef<int64_t>":$stride,
+                             "::llvm::ArrayRef<int64_t>":$low, "::llvm::ArrayRef<int64_t>":$high)>];
+}
+def PoolGatherOp : Hw_Pooling<"pool_gather", (ins Hw_FloatTensor:$operand, Hw_IndexTensor:$index), (outs Hw_FloatTensor:$result),
+    "of each window the element at an index",
+    "operand: x. `result` is the element at row-major position `index` of each window, 0 if the position is none of an element. The transpose in `operand` is `pool_scatter`.",
+    [{// %x: tensor<8x3x28x28xf32>, %i: tensor<8x3x14x14xi32>
+    %z = hw.pool_gather %x at %i window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : (tensor<8x3x28x28xf32>, tensor<8x3x14x14xi32>) -> tensor<8x3x14x14xf32>}]> {
+  let assemblyFormat = "$operand `at` $index `window` $window `stride` $stride `pad` $low $high attr-dict `:` functional-type(operands, $result)";
+}
+def PoolScatterOp : Hw_Pooling<"pool_scatter", (ins Hw_FloatTensor:$updates, Hw_IndexTensor:$index), (outs Hw_FloatTensor:$result),
+    "adds to each window's element at an index",
+    "updates: pooled, result: x. Zeros to which each element of `updates` is added at row-major position `index` of its window, if that is the position of an element: the transpose of `pool_gather`.",
+    [{// %c: tensor<8x3x14x14xf32>, %i: tensor<8x3x14x14xi32>
+    %x = hw.pool_scatter %c at %i window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : (tensor<8x3x14x14xf32>, tensor<8x3x14x14xi32>) -> tensor<8x3x28x28xf32>}]> {
+  let assemblyFormat = "$updates `at` $index `window` $window `stride` $stride `pad` $low $high attr-dict `:` functional-type(operands, $result)";
+}
+def WindowSumOp : Hw_Pooling<"window_sum", (ins Hw_FloatTensor:$operand), (outs Hw_FloatTensor:$result),
+    "the sum of each window", "operand: x. The transpose is `window_spread`.",
+    [{// %x: tensor<8x3x28x28xf32>
+    %z = hw.window_sum %x window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<8x3x28x28xf32> -> tensor<8x3x14x14xf32>}]> {
+  let assemblyFormat = "$operand `window` $window `stride` $stride `pad` $low $high attr-dict `:` type($operand) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$operand, "::llvm::ArrayRef<int64_t>":$window, "::llvm::ArrayRef<int64_t>":$stride,
+                             "::llvm::ArrayRef<int64_t>":$low, "::llvm::ArrayRef<int64_t>":$high)>];
+  let hasFolder = 1;
+}
+def WindowSpreadOp : Hw_Pooling<"window_spread", (ins Hw_FloatTensor:$operand), (outs Hw_FloatTensor:$result),
+    "adds each element to its whole window", "operand: pooled, result: x. The transpose is `window_sum`.",
+    [{// %c: tensor<8x3x14x14xf32>
+    %x = hw.window_spread %c window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<8x3x14x14xf32> -> tensor<8x3x28x28xf32>}]> {
+  let assemblyFormat = "$operand `window` $window `stride` $stride `pad` $low $high attr-dict `:` type($operand) `->` type($result)";
+  let hasFolder = 1;
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
 // Index
 //===--------------------------------------------------------------------------------------------------------------===//
 

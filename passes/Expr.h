@@ -64,6 +64,8 @@ inline Expr operator==(Expr x, Expr y) { return compare("eq", x, y); }
 inline Expr operator==(Expr x, double y) { return compare("eq", x, x.splat(y)); }
 
 inline Expr operator&(Expr mask, Expr other) { return mask.make<AndOp>(mask.get().getType(), mask.get(), other.get()); }
+inline Expr operator|(Expr mask, Expr other) { return mask.make<OrOp>(mask.get().getType(), mask.get(), other.get()); }
+inline Expr isNaN(Expr x) { return compare("ne", x, x); }
 
 /// `x` where the mask holds, else `y`; zero if both are.
 inline Expr select(Expr mask, Expr x, Expr y) {

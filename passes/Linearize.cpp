@@ -68,7 +68,8 @@ template <class Op> Expr linearRow(Op op, Tangents d) { return withOperand(op, 0
 template <class... Ops> void linear(MLIRContext *context) { (general<Ops, linearRow<Ops>>(context), ...); }
 
 /// Linear in operand 0 and in operand 1.
-Expr bilinearRow(DotGeneralOp op, Tangents d) { return withOperand(op, 0, d[0]) + withOperand(op, 1, d[1]); }
+template <class Op> Expr bilinearRow(Op op, Tangents d) { return withOperand(op, 0, d[0]) + withOperand(op, 1, d[1]); }
+template <class... Ops> void bilinear(MLIRContext *context) { (general<Ops, bilinearRow<Ops>>(context), ...); }
 
 Expr selectRow(SelectOp op, Tangents d) { return select(Expr(d[0].at(), op.getMask()), d[1], d[2]); }
 
@@ -83,6 +84,12 @@ Expr concatRow(ConcatOp op, Tangents d) {
   for (auto [part, tangent] : llvm::zip_equal(op.getOperands(), d))
     parts.push_back(tangent ? tangent.get() : Expr(site, part).splat(0).get());
   return Expr(site).make<ConcatOp>(parts, op.getDim());
+}
+
+/// The tangent of the element that was the largest of each window.
+Expr maxPoolRow(MaxPoolOp op, Tangents d) {
+  return d[0].make<PoolGatherOp>(op.getValue().getType(), d[0].get(), op.getIndex(), op.getWindow(), op.getStride(),
+                                 op.getLow(), op.getHigh());
 }
 
 /// The tangent of the element that was the largest: sum(where(i == index, d, 0)).
@@ -161,10 +168,12 @@ void attach(MLIRContext *context, HwDialect *) {
   general<CastOp, castRow>(context);
   zero<SignOp, FloorOp, StopGradientOp, CompareOp, AndOp, OrOp, NotOp, RandomBitsOp, ConstantOp, IotaOp>(context);
 
-  // Movement, contraction, index.
+  // Movement, contraction, convolution, pooling, index.
   linear<BroadcastOp, ReduceSumOp, ReshapeOp, TransposeOp, ReverseOp, SliceOp, PadOp, GatherOp, ScatterAddOp>(context);
-  general<DotGeneralOp, bilinearRow>(context);
+  linear<PoolGatherOp, PoolScatterOp, WindowSumOp, WindowSpreadOp>(context);
+  bilinear<DotGeneralOp, ConvOp, ConvBackwardDataOp, ConvBackwardWeightsOp>(context);
   general<ConcatOp, concatRow>(context);
+  general<MaxPoolOp, maxPoolRow>(context);
   general<ReduceMaxOp, reduceMaxRow>(context);
 
   // Dense linear algebra: implicit differentiation.

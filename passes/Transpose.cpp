@@ -112,6 +112,16 @@ Expr dotGeneralRow(DotGeneralOp op, Expr c, unsigned i) {
   return permuted(c.make<DotGeneralOp>(c.get(), other, cBatch, otherBatch, cContract, otherFree), cFirst);
 }
 
+/// x, w or y = Op(a, b), with the geometry of another op of the same convolution.
+template <class Op, class Like> Expr convolved(Expr c, Like op, Value like, Value a, Value b) {
+  return c.make<Op>(like.getType(), a, b, op.getStride(), op.getLow(), op.getHigh(), op.getDilation(), op.getGroups());
+}
+
+/// Op(operands...) with the geometry of another op of the same pooling.
+template <class Op, class Like, class... Operands> Expr pooled(Expr c, Like op, Value like, Operands... operands) {
+  return c.make<Op>(like.getType(), operands..., op.getWindow(), op.getStride(), op.getLow(), op.getHigh());
+}
+
 void attach(MLIRContext *context, HwDialect *) {
   using E = Expr;
   // clang-format off
@@ -134,6 +144,19 @@ void attach(MLIRContext *context, HwDialect *) {
   row<PadOp,       padRow>(context);
   row<ConcatOp,    concatRow>(context);
   row<DotGeneralOp, dotGeneralRow>(context);
+
+  // y = conv(x, w): each of the three is the gradient of sum(conv(x, w) * y) in one, so c stands for it in the other two.
+  row<ConvOp, [](ConvOp op, E c, unsigned i) { Value x = op.getInput(), w = op.getWeights();
+    return i == 0 ? convolved<ConvBackwardDataOp>(c, op, x, c.get(), w) : convolved<ConvBackwardWeightsOp>(c, op, w, x, c.get()); }>(context);
+  row<ConvBackwardDataOp, [](ConvBackwardDataOp op, E c, unsigned i) { Value y = op.getOutput(), w = op.getWeights();
+    return i == 0 ? convolved<ConvOp>(c, op, y, c.get(), w) : convolved<ConvBackwardWeightsOp>(c, op, w, c.get(), y); }>(context);
+  row<ConvBackwardWeightsOp, [](ConvBackwardWeightsOp op, E c, unsigned i) { Value x = op.getInput(), y = op.getOutput();
+    return i == 0 ? convolved<ConvBackwardDataOp>(c, op, x, y, c.get()) : convolved<ConvOp>(c, op, y, x, c.get()); }>(context);
+
+  row<PoolGatherOp,   [](PoolGatherOp op, E c, unsigned i) { return pooled<PoolScatterOp>(c, op, op.getOperand(), c.get(), op.getIndex()); }>(context);
+  row<PoolScatterOp,  [](PoolScatterOp op, E c, unsigned i) { return pooled<PoolGatherOp>(c, op, op.getUpdates(), c.get(), op.getIndex()); }>(context);
+  row<WindowSumOp,    [](WindowSumOp op, E c, unsigned i) { return pooled<WindowSpreadOp>(c, op, op.getOperand(), c.get()); }>(context);
+  row<WindowSpreadOp, [](WindowSpreadOp op, E c, unsigned i) { return pooled<WindowSumOp>(c, op, op.getOperand(), c.get()); }>(context);
 
   row<GatherOp,     [](GatherOp op, E c, unsigned i) { return c.make<ScatterAddOp>(op.getOperand().getType(), c.get(), op.getIndices()); }>(context);
   row<ScatterAddOp, [](ScatterAddOp op, E c, unsigned i) { return c.make<GatherOp>(c.get(), op.getIndices()); }>(context);

@@ -179,3 +179,19 @@ func.func @stops(%x: tensor<3xf32>, %v: tensor<3xf32>) -> tensor<3xf32> {
   %t = hw.jvp %y wrt %x tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
   return %t : tensor<3xf32>
 }
+
+// A convolution's gradients are one op each; a pooling's goes where its index says.
+// TIDY-LABEL: func @convolution
+// TIDY: %[[Y:.*]] = hw.conv %arg0, %arg1
+// TIDY: %[[P:.*]], %[[I:.*]] = hw.max_pool %[[Y]]
+// TIDY: %[[C:.*]] = hw.pool_scatter %arg2 at %[[I]]
+// TIDY-DAG: %[[X:.*]] = hw.conv_backward_data %[[C]], %arg1
+// TIDY-DAG: %[[W:.*]] = hw.conv_backward_weights %arg0, %[[C]]
+// TIDY-NOT: hw.conv
+// TIDY: return %[[X]], %[[W]]
+func.func @convolution(%x: tensor<2x3x8x8xf32>, %w: tensor<4x3x3x3xf32>, %c: tensor<2x4x3x3xf32>) -> (tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>) {
+  %y = hw.conv %x, %w stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 1 : (tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>) -> tensor<2x4x6x6xf32>
+  %p, %i = hw.max_pool %y window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<2x4x6x6xf32> -> tensor<2x4x3x3xf32>, tensor<2x4x3x3xi32>
+  %g:2 = hw.vjp %p wrt %x, %w cotangents %c : (tensor<2x4x3x3xf32>, tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>, tensor<2x4x3x3xf32>) -> (tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>)
+  return %g#0, %g#1 : tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>
+}

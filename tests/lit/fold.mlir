@@ -87,3 +87,14 @@ func.func @sum(%x: tensor<3x4xf32>) -> tensor<4xf32> {
   %s = hw.reduce_sum %b dims [0, 1] : tensor<7x3x4xf32> -> tensor<4xf32>
   return %s : tensor<4xf32>
 }
+
+// Windows of one element each are the tensor.
+// CHECK-LABEL: func @windows
+// CHECK: hw.window_sum
+// CHECK: return %arg0
+func.func @windows(%x: tensor<4x6xf32>) -> (tensor<4x6xf32>, tensor<4x3xf32>) {
+  %a = hw.window_sum %x window [1, 1] stride [1, 1] pad [0, 0] [0, 0] : tensor<4x6xf32> -> tensor<4x6xf32>
+  %b = hw.window_spread %a window [1] stride [1] pad [0] [0] : tensor<4x6xf32> -> tensor<4x6xf32>
+  %c = hw.window_sum %b window [1] stride [2] pad [0] [0] : tensor<4x6xf32> -> tensor<4x3xf32>
+  return %b, %c : tensor<4x6xf32>, tensor<4x3xf32>
+}

@@ -149,3 +149,83 @@ func.func @loop(%n: tensor<f64>, %x: tensor<3xf32>) {
   }) : (tensor<f64>, tensor<f64>, tensor<3xf32>) -> tensor<3xf32>
   return
 }
+
+// -----
+
+func.func @conv_channels(%x: tensor<1x4x5x5xf32>, %w: tensor<2x3x3x3xf32>) {
+  // expected-error @+1 {{weights for 3 channels cannot read an input of 4}}
+  %z = hw.conv %x, %w stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 1 : (tensor<1x4x5x5xf32>, tensor<2x3x3x3xf32>) -> tensor<1x2x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_groups(%x: tensor<1x4x5x5xf32>, %w: tensor<3x2x3x3xf32>) {
+  // expected-error @+1 {{2 groups do not divide 4 channels of the input and 3 of the output}}
+  %z = hw.conv %x, %w stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 2 : (tensor<1x4x5x5xf32>, tensor<3x2x3x3xf32>) -> tensor<1x3x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_kernel(%x: tensor<1x1x5x5xf32>, %w: tensor<1x1x3x3xf32>) {
+  // expected-error @+1 {{a kernel of size 3 does not fit dimension 2 of size 5 with its padding}}
+  %z = hw.conv %x, %w stride [1, 1] pad [0, 0] [0, 0] dilation [3, 1] groups 1 : (tensor<1x1x5x5xf32>, tensor<1x1x3x3xf32>) -> tensor<1x1x1x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_stride(%x: tensor<1x1x5x5xf32>, %w: tensor<1x1x3x3xf32>) {
+  // expected-error @+1 {{stride cannot be 0}}
+  %z = hw.conv %x, %w stride [1, 0] pad [0, 0] [0, 0] dilation [1, 1] groups 1 : (tensor<1x1x5x5xf32>, tensor<1x1x3x3xf32>) -> tensor<1x1x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_entries(%x: tensor<1x1x5x5xf32>, %w: tensor<1x1x3x3xf32>) {
+  // expected-error @+1 {{padding has 1 entries for 2 dimensions}}
+  %z = hw.conv %x, %w stride [1, 1] pad [0] [0, 0] dilation [1, 1] groups 1 : (tensor<1x1x5x5xf32>, tensor<1x1x3x3xf32>) -> tensor<1x1x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_rank(%x: tensor<1x1x5x5xf32>, %w: tensor<1x1x3xf32>) {
+  // expected-error @+1 {{needs an input, weights and an output of one rank of at least 2}}
+  %z = hw.conv %x, %w stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 1 : (tensor<1x1x5x5xf32>, tensor<1x1x3xf32>) -> tensor<1x1x3x3xf32>
+  return
+}
+
+// -----
+
+func.func @conv_backward_data(%c: tensor<1x1x3x3xf32>, %w: tensor<1x1x3x3xf32>) {
+  // expected-error @+1 {{convolving 'tensor<1x1x8x6xf32>' with 'tensor<1x1x3x3xf32>' gives 'tensor<1x1x3x2xf32>', not 'tensor<1x1x3x3xf32>'}}
+  %x = hw.conv_backward_data %c, %w stride [2, 2] pad [0, 0] [0, 0] dilation [1, 1] groups 1 : (tensor<1x1x3x3xf32>, tensor<1x1x3x3xf32>) -> tensor<1x1x8x6xf32>
+  return
+}
+
+// -----
+
+func.func @max_pool(%x: tensor<1x5x5xf32>) {
+  // expected-error @+1 {{pooling 'tensor<1x5x5xf32>' gives the shape of 'tensor<1x2x2xf32>', not 'tensor<1x3x2xf32>'}}
+  %z, %i = hw.max_pool %x window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<1x5x5xf32> -> tensor<1x3x2xf32>, tensor<1x3x2xi32>
+  return
+}
+
+// -----
+
+func.func @pool_padding(%x: tensor<5xf32>) {
+  // expected-error @+1 {{a window of dimension 0 would lie in the padding alone}}
+  %z = hw.window_sum %x window [2] stride [1] pad [2] [0] : tensor<5xf32> -> tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @pool_scatter(%c: tensor<2xf32>, %i: tensor<3xi32>) {
+  // expected-error @+1 {{has updates 'tensor<2xf32>' for an index 'tensor<3xi32>'}}
+  %x = hw.pool_scatter %c at %i window [2] stride [2] pad [0] [0] : (tensor<2xf32>, tensor<3xi32>) -> tensor<6xf32>
+  return
+}
