@@ -1,5 +1,6 @@
 // Rewrites of an entry function before it is planned.
 #include "backend/Cost.h"
+#include "backend/Decompose.h"
 #include "runtime/Abi.h"
 
 using namespace mlir;
@@ -206,6 +207,7 @@ void pack(OpBuilder &builder, DotGeneralOp dot) {
 } // namespace
 
 void hw::backend::prepare(Block &block, Products products) {
+  decompose(block);
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
     stop.getResult().replaceAllUsesWith(stop.getOperand());
     stop.erase();

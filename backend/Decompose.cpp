@@ -1,0 +1,368 @@
+// Convolution and pooling as sums and selections over windows.
+//
+// Notation: x [N, C, S...] convolved with w [O, C / groups, K...] is y [N, O, R...]. With G groups, C' = C / G and
+// O' = O / G, all three ops of a convolution are sums of products over one domain [N, G, O', C', P..., K...], P being R
+// or S:
+//
+//   y  = sum over C', K of   windows(pad(x)) * w
+//   x  = sum over O', K of   windows(dilate(y)) * reverse(w)
+//   w  = sum over N, P of    windows(pad(x)) * y
+//
+// dilate(y) puts y's elements `stride` apart, so that each element of x finds those that it went into in one window
+// (Dumoulin and Visin, 2016, section 4). Pooling goes the same two ways, without channels.
+#include "backend/Decompose.h"
+#include "backend/Dialect.h"
+#include "passes/Expr.h"
+
+using namespace mlir;
+using namespace hw;
+using namespace hw::backend;
+
+bool hw::backend::isPart(Operation *op) { return op->hasAttr("hw.part"); }
+
+namespace {
+
+using Windows = SmallVector<Window>;
+
+SmallVector<int64_t> range(int64_t from, int64_t to) { return llvm::to_vector(llvm::seq<int64_t>(from, to)); }
+template <class... Lists> SmallVector<int64_t> joined(const Lists &...lists) {
+  SmallVector<int64_t> all;
+  (llvm::append_range(all, lists), ...);
+  return all;
+}
+SmallVector<int64_t> sizesOf(const Windows &windows) {
+  return llvm::map_to_vector(windows, [](const Window &window) { return window.size; });
+}
+
+template <class Op> Windows windowsOf(Op op, ArrayRef<int64_t> sizes) {
+  Windows windows;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    windows.push_back({sizes[i], op.getStride()[i], op.getLow()[i], op.getHigh()[i]});
+    if constexpr (requires { op.getDilation(); })
+      windows.back().dilation = op.getDilation()[i];
+  }
+  return windows;
+}
+
+/// The last dimensions of x padded with zeros (or, where negative, cut) by low and high, and apart by interior.
+Expr padLast(Expr x, ArrayRef<int64_t> low, ArrayRef<int64_t> high, ArrayRef<int64_t> interior) {
+  int64_t leading = x.rank() - int64_t(low.size());
+  SmallVector<int64_t> before(leading, 0), after(leading, 0), between(leading, 0), start(leading, 0),
+      limit(x.shape().take_front(leading));
+  for (size_t i = 0; i < low.size(); ++i) {
+    before.push_back(std::max<int64_t>(low[i], 0));
+    after.push_back(std::max<int64_t>(high[i], 0));
+    between.push_back(interior[i]);
+    start.push_back(std::max<int64_t>(-low[i], 0));
+    int64_t size = x.shape()[leading + i], apart = size + std::max<int64_t>(size - 1, 0) * interior[i];
+    limit.push_back(before.back() + apart + after.back() - std::max<int64_t>(-high[i], 0));
+  }
+  auto isZero = [](int64_t n) { return n == 0; };
+  if (!llvm::all_of(before, isZero) || !llvm::all_of(after, isZero) || !llvm::all_of(between, isZero))
+    x = x.make<PadOp>(x.get(), before, after, between);
+  if (limit != x.shape() || !llvm::all_of(start, isZero))
+    x = x.make<SliceOp>(x.get(), start, limit, SmallVector<int64_t>(x.rank(), 1));
+  return x;
+}
+
+/// x with what the windows reach around it.
+Expr padFor(Expr x, const Windows &windows) {
+  SmallVector<int64_t> low, high;
+  for (auto [window, size] : llvm::zip_equal(windows, x.shape().take_back(windows.size()))) {
+    int64_t reach = (window.count(size) - 1) * window.stride + (window.size - 1) * window.dilation + 1;
+    low.push_back(window.low);
+    high.push_back(std::max<int64_t>(reach - window.low - size, 0));
+  }
+  return padLast(x, low, high, SmallVector<int64_t>(windows.size(), 0));
+}
+
+/// y, an element a window, spread out so that the windows that element i of `sizes` lies in are, last first, those at
+/// i, i + dilation, ...: element r goes to r * stride + (size - 1) * dilation - low.
+Expr dilate(Expr y, const Windows &windows, ArrayRef<int64_t> sizes) {
+  SmallVector<int64_t> low, high, interior;
+  for (auto [window, count, size] : llvm::zip_equal(windows, y.shape().take_back(windows.size()), sizes)) {
+    int64_t reach = (window.size - 1) * window.dilation;
+    low.push_back(reach - window.low);
+    high.push_back(size + reach - low.back() - (count - 1) * window.stride - 1);
+    interior.push_back(window.stride - 1);
+  }
+  return padLast(y, low, high, interior);
+}
+
+/// A view of x's windows, `counts` of them: [B..., counts..., sizes...].
+Expr viewWindows(Expr x, ArrayRef<int64_t> counts, const Windows &windows, bool areNeighbours) {
+  SmallVector<int64_t> shape = joined(x.shape().drop_back(windows.size()), counts, sizesOf(windows)), stride, dilation;
+  for (const Window &window : windows) {
+    stride.push_back(areNeighbours ? 1 : window.stride);
+    dilation.push_back(window.dilation);
+  }
+  return x.make<WindowsOp>(x.type().clone(shape), x.get(), stride, dilation);
+}
+
+/// [B..., R..., K...]: the windows of x.
+Expr windowsIn(Expr x, const Windows &windows) {
+  SmallVector<int64_t> counts;
+  for (auto [window, size] : llvm::zip_equal(windows, x.shape().take_back(windows.size())))
+    counts.push_back(window.count(size));
+  return viewWindows(padFor(x, windows), counts, windows, false);
+}
+
+/// [B..., S..., K...]: for each element of x, what stands for the windows it lies in, the last of a dimension first.
+Expr windowsAround(Expr y, const Windows &windows, ArrayRef<int64_t> sizes) {
+  return viewWindows(dilate(y, windows, sizes), sizes, windows, true);
+}
+
+Expr reshape(Expr x, ArrayRef<int64_t> shape) {
+  return x.shape() == shape ? x : x.make<ReshapeOp>(x.type().clone(shape), x.get());
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Convolution
+//===--------------------------------------------------------------------------------------------------------------===//
+
+/// The three tensors in the shapes of the domain [N, G, O', C', P..., K...]; without G if there is one group only.
+struct Convolution {
+  int64_t groups, spatial;
+  Windows windows;
+  SmallVector<int64_t> n, g, o, c, p, k; // the domain's dimensions
+
+  template <class Op>
+  explicit Convolution(Op op)
+      : groups(op.getGroups()), spatial(op.getStride().size()),
+        windows(windowsOf(op, shapeOf(op.getWeights()).drop_front(2))) {
+    int64_t next = 0;
+    auto take = [&](int64_t count) { return next += count, range(next - count, next); };
+    n = take(1), g = take(groups > 1), o = take(1), c = take(1), p = take(spatial), k = take(spatial);
+  }
+
+  /// x or y: [N, G, channels, S...].
+  Expr grouped(Expr x) const {
+    auto shape = x.shape();
+    return groups == 1 ? x : reshape(x, joined(ArrayRef{shape[0], groups, shape[1] / groups}, shape.drop_front(2)));
+  }
+  /// w: [G, O', C', K...].
+  Expr groupedWeights(Expr w) const {
+    auto shape = w.shape();
+    return groups == 1 ? w : reshape(w, joined(ArrayRef{groups, shape[0] / groups}, shape.drop_front(1)));
+  }
+
+  /// sum of a * b, whose dimensions are the domain's aDims and bDims, over `summed`.
+  Expr sum(Expr a, ArrayRef<int64_t> aDims, Expr b, ArrayRef<int64_t> bDims, ArrayRef<int64_t> summed) const {
+    SmallVector<int64_t> domain(c[0] + 1 + 2 * spatial);
+    for (auto [dim, size] : llvm::zip_equal(aDims, a.shape()))
+      domain[dim] = size;
+    for (auto [dim, size] : llvm::zip_equal(bDims, b.shape()))
+      domain[dim] = size;
+    Type type = a.type().clone(domain);
+    return reduceSum(broadcast(a, type, aDims) * broadcast(b, type, bDims), summed);
+  }
+};
+
+Expr loops(ConvOp op, const Site &site) {
+  Convolution v(op);
+  Expr x = windowsIn(v.grouped({site, op.getInput()}), v.windows), w = v.groupedWeights({site, op.getWeights()});
+  Expr y = v.sum(x, joined(v.n, v.g, v.c, v.p, v.k), w, joined(v.g, v.o, v.c, v.k), joined(v.c, v.k));
+  return reshape(y, shapeOf(op.getOutput()));
+}
+
+Expr loops(ConvBackwardDataOp op, const Site &site) {
+  Convolution v(op);
+  Expr y = windowsAround(v.grouped({site, op.getOutput()}), v.windows, shapeOf(op.getInput()).drop_front(2));
+  Expr w = v.groupedWeights({site, op.getWeights()});
+  w = w.make<ReverseOp>(w.type(), w.get(), range(w.rank() - v.spatial, w.rank()));
+  Expr x = v.sum(y, joined(v.n, v.g, v.o, v.p, v.k), w, joined(v.g, v.o, v.c, v.k), joined(v.o, v.k));
+  return reshape(x, shapeOf(op.getInput()));
+}
+
+Expr loops(ConvBackwardWeightsOp op, const Site &site) {
+  Convolution v(op);
+  Expr x = windowsIn(v.grouped({site, op.getInput()}), v.windows), y = v.grouped({site, op.getOutput()});
+  Expr w = v.sum(x, joined(v.n, v.g, v.c, v.p, v.k), y, joined(v.n, v.g, v.o, v.p), joined(v.n, v.p));
+  return reshape(w, shapeOf(op.getWeights()));
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Pooling
+//===--------------------------------------------------------------------------------------------------------------===//
+
+/// Over the last dimensions.
+Expr sumLast(Expr x, size_t dims) { return reduceSum(x, range(x.rank() - int64_t(dims), x.rank())); }
+
+/// The row-major position in its window of each element of [..., K...], i32.
+Expr positions(Expr like, const Windows &windows) {
+  Expr position(like.at());
+  for (size_t i = 0; i < windows.size(); ++i) {
+    if (position)
+      position = double(windows[i].size) * position;
+    position = position + indexAlong(like, like.rank() - int64_t(windows.size() - i));
+  }
+  return position;
+}
+
+int64_t elementsOf(const Windows &windows) {
+  int64_t product = 1;
+  for (const Window &window : windows)
+    product *= window.size;
+  return product;
+}
+
+Expr loops(WindowSumOp op, const Site &site) {
+  Windows windows = windowsOf(op, op.getWindow());
+  return sumLast(windowsIn({site, op.getOperand()}, windows), windows.size());
+}
+
+Expr loops(WindowSpreadOp op, const Site &site) {
+  Windows windows = windowsOf(op, op.getWindow());
+  auto sizes = shapeOf(op.getResult()).take_back(windows.size());
+  return sumLast(windowsAround({site, op.getOperand()}, windows, sizes), windows.size());
+}
+
+Expr loops(PoolGatherOp op, const Site &site) {
+  Windows windows = windowsOf(op, op.getWindow());
+  Expr x = windowsIn({site, op.getOperand()}, windows), index(site, op.getIndex());
+  Expr chosen = broadcast(index, index.type().clone(x.shape()), range(0, index.rank()));
+  return sumLast(select(chosen == positions(x, windows), x, Expr(site)), windows.size());
+}
+
+/// The windows around an element come last first, so its position in them falls as theirs rises. 0 stands for no
+/// window.
+Expr loops(PoolScatterOp op, const Site &site) {
+  Windows windows = windowsOf(op, op.getWindow());
+  auto sizes = shapeOf(op.getResult()).take_back(windows.size());
+  Expr index(site, op.getIndex()), updates(site, op.getUpdates());
+  Expr chosen = windowsAround(index + 1, windows, sizes);
+  Expr mine = double(elementsOf(windows)) - positions(chosen, windows);
+  return sumLast(select(chosen == mine, windowsAround(updates, windows, sizes), Expr(site)), windows.size());
+}
+
+/// Whether window r of each dimension has an element at `offset`; null if all have. Of the shape of `like`.
+Expr insideAt(Expr like, ArrayRef<int64_t> offset, const Windows &windows, ArrayRef<int64_t> sizes) {
+  Expr all(like.at());
+  for (auto [i, window] : llvm::enumerate(windows)) {
+    int64_t dim = like.rank() - int64_t(windows.size() - i), count = like.shape()[dim];
+    int64_t ahead = window.low - offset[i]; // window r's element is number r * stride - ahead
+    int64_t first = ahead > 0 ? (ahead + window.stride - 1) / window.stride : 0;
+    int64_t last = (sizes[i] - 1 + ahead) / window.stride;
+    Expr at = indexAlong(like, dim);
+    auto require = [&](Expr mask) { all = all ? all & mask : mask; };
+    if (first > 0)
+      require(at >= at.splat(double(first)));
+    if (last < count - 1)
+      require(at.splat(double(last)) >= at);
+  }
+  return all;
+}
+
+/// Of all windows in x, which is padded, the element at `offset`.
+Expr elementsAt(Expr x, ArrayRef<int64_t> offset, ArrayRef<int64_t> counts, const Windows &windows) {
+  SmallVector<int64_t> start(x.rank() - windows.size(), 0), limit(x.shape().drop_back(windows.size())),
+      stride(start.size(), 1);
+  for (auto [window, from, count] : llvm::zip_equal(windows, offset, counts)) {
+    start.push_back(from);
+    limit.push_back(from + (count - 1) * window.stride + 1);
+    stride.push_back(window.stride);
+  }
+  return x.make<SliceOp>(x.get(), start, limit, stride);
+}
+
+/// The next index in row-major order; false after the last.
+bool advance(SmallVectorImpl<int64_t> &offset, const Windows &windows) {
+  for (size_t i = windows.size(); i-- > 0; offset[i] = 0)
+    if (++offset[i] < windows[i].size)
+      return true;
+  return false;
+}
+
+struct Largest {
+  Expr value, position;
+};
+
+/// The largest of each window of x and its position, by comparing one element of all windows after another; the first
+/// wins. The position at `offset` is sum of offset * steps, and x's own `position` (null: 0) there.
+Largest largestOf(Largest x, const Windows &windows, ArrayRef<int64_t> steps) {
+  auto sizes = x.value.shape().take_back(windows.size());
+  SmallVector<int64_t> counts, offset(windows.size(), 0);
+  for (auto [window, size] : llvm::zip_equal(windows, sizes))
+    counts.push_back(window.count(size));
+  Expr values = padFor(x.value, windows), positions = x.position ? padFor(x.position, windows) : x.position;
+  Largest best{Expr(values.at()), Expr(values.at())};
+  do {
+    Expr value = elementsAt(values, offset, counts, windows);
+    int64_t step = 0;
+    for (auto [at, by] : llvm::zip_equal(offset, steps))
+      step += at * by;
+    Expr position = indexAlong(value, 0).splat(double(step));
+    if (positions)
+      position = position + elementsAt(positions, offset, counts, windows);
+    Expr inside = insideAt(value, offset, windows, sizes);
+    if (!best.value) {
+      best = {inside ? select(inside, value, value.splat(-INFINITY)) : value,
+              inside ? select(inside, position, position.splat(-1)) : position};
+      continue;
+    }
+    Expr better = (value > best.value) | (isNaN(value) & (best.value == best.value));
+    if (inside)
+      better = (better | (position.splat(0) > best.position)) & inside;
+    best = {select(better, value, best.value), select(better, position, best.position)};
+  } while (advance(offset, windows));
+  return best;
+}
+
+/// All dimensions at once, or of large windows one after another, the last first: less code and fewer comparisons, for
+/// a tensor in between.
+Largest loops(MaxPoolOp op, const Site &site) {
+  Windows windows = windowsOf(op, op.getWindow());
+  SmallVector<int64_t> steps(windows.size(), 1);
+  for (size_t i = windows.size(); i-- > 1;)
+    steps[i - 1] = steps[i] * windows[i].size;
+  Largest x{{site, op.getOperand()}, Expr(site)};
+  if (elementsOf(windows) <= 32)
+    return largestOf(x, windows, steps);
+  for (size_t i = windows.size(); i-- > 0;) {
+    Windows one(windows.size(), Window{1});
+    one[i] = windows[i];
+    x = largestOf(x, one, steps);
+  }
+  return x;
+}
+
+//===--------------------------------------------------------------------------------------------------------------===//
+
+/// Puts `results` in the op's place. What was built for them since `before` are parts.
+void replace(Operation *op, Operation *before, ArrayRef<Expr> results) {
+  Builder builder(op->getContext());
+  for (Operation *part = before ? before->getNextNode() : &op->getBlock()->front(); part != op;
+       part = part->getNextNode())
+    if (llvm::none_of(results, [&](Expr result) { return result.get().getDefiningOp() == part; }))
+      part->setAttr("hw.part", builder.getUnitAttr());
+  for (auto [old, result] : llvm::zip_equal(op->getResults(), results))
+    old.replaceAllUsesWith(result.get());
+  op->erase();
+}
+
+template <class Op> void decomposeAll(Block &block) {
+  for (Op op : llvm::to_vector(block.getOps<Op>())) {
+    OpBuilder builder(op);
+    Site site{builder, op.getLoc()};
+    Operation *before = op->getPrevNode();
+    auto results = loops(op, site);
+    if constexpr (std::is_same_v<Op, MaxPoolOp>)
+      replace(op, before, {results.value, results.position});
+    else
+      replace(op, before, results);
+  }
+}
+
+} // namespace
+
+void hw::backend::decompose(Block &block) {
+  block.getParentOp()->getContext()->getOrLoadDialect<HwbDialect>();
+  decomposeAll<ConvOp>(block);
+  decomposeAll<ConvBackwardDataOp>(block);
+  decomposeAll<ConvBackwardWeightsOp>(block);
+  decomposeAll<MaxPoolOp>(block);
+  decomposeAll<PoolGatherOp>(block);
+  decomposeAll<PoolScatterOp>(block);
+  decomposeAll<WindowSumOp>(block);
+  decomposeAll<WindowSpreadOp>(block);
+}
