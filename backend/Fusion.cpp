@@ -6,6 +6,8 @@
 // kernel: three sums over one array are one pass over it.
 #include "backend/Fusion.h"
 #include "backend/Cost.h"
+#include "backend/Decompose.h"
+#include "backend/Dialect.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <functional>
@@ -85,8 +87,8 @@ std::optional<Opcode> hw::backend::elementwiseOp(Operation *op) {
 }
 
 bool hw::backend::isInlinable(Operation *op) {
-  return elementwiseOp(op) || isa<BroadcastOp, TransposeOp, SliceOp, ReverseOp, ReshapeOp, GatherOp, IotaOp, ConstantOp,
-                                  RandomBitsOp, StopGradientOp>(op);
+  return elementwiseOp(op) || isa<BroadcastOp, TransposeOp, SliceOp, ReverseOp, ReshapeOp, WindowsOp, GatherOp, IotaOp,
+                                  ConstantOp, RandomBitsOp, StopGradientOp>(op);
 }
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
@@ -269,7 +271,8 @@ private:
   void storeWhatMustBe() {
     auto forceBase = [&](Value value) { force(value); };
     for (Operation *op : ops) {
-      if (!isInlinable(op) || (!options.fuse && elementwiseOp(op) && isFloat(dtypeOf(elementOf(op->getResult(0))))))
+      if (!isInlinable(op) ||
+          (!options.fuse && elementwiseOp(op) && !isPart(op) && isFloat(dtypeOf(elementOf(op->getResult(0))))))
         for (Value result : op->getResults())
           plan.stored.insert(result);
       if (auto dot = dyn_cast<DotGeneralOp>(op)) {
@@ -285,10 +288,15 @@ private:
             absorbed.insert(pattern.result.getDefiningOp());
           }
         }
-      } else if (isa<CholeskyOp, TriangularSolveOp, LuSolveOp>(op))
+      } else if (isa<CholeskyOp, TriangularSolveOp, LuSolveOp>(op)) {
         for (Value operand : op->getOperands())
           force(operand);
-      else if (auto reshape = dyn_cast<ReshapeOp>(op)) {
+      } else if (isPart(op) && isa<WindowsOp, BroadcastOp, ReverseOp, ReshapeOp>(op)) {
+        // A convolution reads its operands again and again.
+        if (Operation *producer = op->getOperand(0).getDefiningOp(); producer && !isPart(producer))
+          viewOf(op->getOperand(0), forceBase);
+      }
+      if (auto reshape = dyn_cast<ReshapeOp>(op)) {
         Value base = reshapedBase(reshape);
         if (!differInUnits(shapeOf(base), shapeOf(reshape)) && !isUniform(base))
           force(base);
@@ -328,8 +336,8 @@ private:
         total += isLoad ? sizeOf(operand) >= sizeOf(result) : cost.lookup(operand);
         size += isLoad ? 1 : nodes.lookup(operand);
       }
-      // Code must not grow without bound where values are used again and again.
-      if (size > 200 && elementwiseOp(op)) {
+      // Code must not grow without bound where values are used again and again. (Parts share what they use again.)
+      if (size > 200 && elementwiseOp(op) && !isPart(op)) {
         plan.stored.insert(result);
         total = size = 1;
       }

@@ -1,5 +1,6 @@
 // From hw ops to kernels: every value is followed back from where it is stored to what lies in memory, and each view on
 // the way turns into an index.
+#include "backend/Dialect.h"
 #include "backend/Steps.h"
 
 using namespace mlir;
@@ -161,6 +162,17 @@ private:
             inner.push_back(at);
           }
           return trace(slice.getOperand(), inner);
+        })
+        .Case<WindowsOp>([&](WindowsOp windows) {
+          size_t spatial = windows.getStride().size(), leading = index.size() - 2 * spatial;
+          Index inner(index.begin(), index.begin() + leading);
+          for (size_t dim = 0; dim < spatial; ++dim) {
+            Linear at(rank);
+            at.add(index[leading + dim], windows.getStride()[dim]);
+            at.add(index[leading + spatial + dim], windows.getDilation()[dim]);
+            inner.push_back(at);
+          }
+          return trace(windows.getOperand(), inner);
         })
         .Case<ReverseOp>([&](ReverseOp reverse) {
           Index inner = index;
