@@ -1,6 +1,7 @@
 #include "tests/unit/ops_cases.h"
 #include "runtime/Philox.h"
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -248,6 +249,117 @@ Results dotGeneral(Operation *op, Operands x) {
   });
 }
 
+/// Calls f(x's index, w's, y's) for every product in y = conv(x, w).
+template <class Op, class F>
+void eachProduct(Op conv, RankedTensorType w, RankedTensorType x, RankedTensorType y, F f) {
+  int64_t groups = conv.getGroups(), outputs = w.getDimSize(0) / groups, inputs = w.getDimSize(1);
+  each(y.getShape(), [&](ArrayRef<int64_t> yIndex) {
+    each(w.getShape().drop_front(), [&](ArrayRef<int64_t> tap) { // c, k
+      Index xIndex{yIndex[0], yIndex[1] / outputs * inputs + tap[0]}, wIndex{yIndex[1]};
+      wIndex.append(tap.begin(), tap.end());
+      for (size_t i = 0; i < conv.getStride().size(); ++i)
+        xIndex.push_back(yIndex[2 + i] * conv.getStride()[i] + tap[1 + i] * conv.getDilation()[i] - conv.getLow()[i]);
+      for (auto [i, size] : llvm::zip_equal(xIndex, x.getShape()))
+        if (i < 0 || i >= size)
+          return;
+      f(xIndex, wIndex, yIndex);
+    });
+  });
+}
+
+Results conv(Operation *op, Operands in) {
+  Tensor y = empty(resultType(op));
+  eachProduct(cast<ConvOp>(op), in[1].type, in[0].type, y.type,
+              [&](auto &x, auto &w, ArrayRef<int64_t> i) { at(y, i) += at(in[0], x) * at(in[1], w); });
+  return {std::move(y)};
+}
+
+Results convBackwardData(Operation *op, Operands in) {
+  Tensor x = empty(resultType(op));
+  eachProduct(cast<ConvBackwardDataOp>(op), in[1].type, x.type, in[0].type,
+              [&](auto &i, auto &w, ArrayRef<int64_t> y) { at(x, i) += at(in[0], y) * at(in[1], w); });
+  return {std::move(x)};
+}
+
+Results convBackwardWeights(Operation *op, Operands in) {
+  Tensor w = empty(resultType(op));
+  eachProduct(cast<ConvBackwardWeightsOp>(op), w.type, in[0].type, in[1].type,
+              [&](auto &x, auto &i, ArrayRef<int64_t> y) { at(w, i) += at(in[0], x) * at(in[1], y); });
+  return {std::move(w)};
+}
+
+/// Calls f(index in x, position in the window) for every element of the window that makes pooled[index], in order.
+template <class Op, class F> void eachInWindow(Op pool, RankedTensorType x, ArrayRef<int64_t> pooled, F f) {
+  size_t leading = x.getRank() - pool.getWindow().size();
+  int64_t position = 0;
+  each(pool.getWindow(), [&](ArrayRef<int64_t> offset) {
+    Index index(pooled.take_front(leading));
+    bool isInside = true;
+    for (size_t i = 0; i < offset.size(); ++i) {
+      index.push_back(pooled[leading + i] * pool.getStride()[i] + offset[i] - pool.getLow()[i]);
+      isInside &= index.back() >= 0 && index.back() < x.getDimSize(leading + i);
+    }
+    if (isInside)
+      f(ArrayRef<int64_t>(index), position);
+    ++position;
+  });
+}
+
+Results maxPool(Operation *op, Operands x) {
+  Tensor value = empty(resultType(op, 0)), index = empty(resultType(op, 1));
+  each(value.type.getShape(), [&](ArrayRef<int64_t> pooled) {
+    Number &best = at(value, pooled), &where = at(index, pooled);
+    where = -1;
+    eachInWindow(cast<MaxPoolOp>(op), x[0].type, pooled, [&](ArrayRef<int64_t> i, int64_t position) {
+      Number other = at(x[0], i);
+      if (where < 0 || (!std::isnan(best) && (std::isnan(other) || other > best))) {
+        best = other;
+        where = Number(position);
+      }
+    });
+  });
+  return {std::move(value), std::move(index)};
+}
+
+Results poolGather(Operation *op, Operands x) {
+  return fill(op, [&](ArrayRef<int64_t> pooled) {
+    Number found = 0;
+    eachInWindow(cast<PoolGatherOp>(op), x[0].type, pooled, [&](ArrayRef<int64_t> i, int64_t position) {
+      if (position == at(x[1], pooled))
+        found = at(x[0], i);
+    });
+    return found;
+  });
+}
+
+Results poolScatter(Operation *op, Operands x) {
+  Tensor out = empty(resultType(op));
+  each(x[0].type.getShape(), [&](ArrayRef<int64_t> pooled) {
+    eachInWindow(cast<PoolScatterOp>(op), out.type, pooled, [&](ArrayRef<int64_t> i, int64_t position) {
+      if (position == at(x[1], pooled))
+        at(out, i) += at(x[0], pooled);
+    });
+  });
+  return {std::move(out)};
+}
+
+Results windowSum(Operation *op, Operands x) {
+  return fill(op, [&](ArrayRef<int64_t> pooled) {
+    Number sum = 0;
+    eachInWindow(cast<WindowSumOp>(op), x[0].type, pooled, [&](ArrayRef<int64_t> i, int64_t) { sum += at(x[0], i); });
+    return sum;
+  });
+}
+
+Results windowSpread(Operation *op, Operands x) {
+  Tensor out = empty(resultType(op));
+  each(x[0].type.getShape(), [&](ArrayRef<int64_t> pooled) {
+    eachInWindow(cast<WindowSpreadOp>(op), out.type, pooled,
+                 [&](ArrayRef<int64_t> i, int64_t) { at(out, i) += at(x[0], pooled); });
+  });
+  return {std::move(out)};
+}
+
 /// The row of a tensor of `size` rows that `indices` names there.
 int64_t rowAt(const Tensor &indices, ArrayRef<int64_t> index, int64_t size) {
   return std::clamp<int64_t>(int64_t(at(indices, index)), 0, size - 1);
@@ -486,6 +598,88 @@ Case dot(const char *x, const char *y, const std::string &batch, const std::stri
           {{x}, {y}}};
 }
 
+/// x, w and y of a convolution, and its geometry: "stride pad dilation groups".
+struct Geometry {
+  const char *x, *w, *y, *text;
+};
+const Geometry convolutions[] = {
+    {"2x3x9xT", "4x3x3xT", "2x4x7xT", "stride [1] pad [0] [0] dilation [1] groups 1"},
+    {"2x1x6x7xT", "15x1x3x3xT", "2x15x6x7xT", "stride [1, 1] pad [1, 1] [1, 1] dilation [1, 1] groups 1"},
+    {"1x15x5x6xT", "17x15x3x3xT", "1x17x3x3xT", "stride [2, 2] pad [1, 1] [1, 1] dilation [1, 1] groups 1"},
+    {"2x17x4x3xT", "20x17x1x1xT", "2x20x4x3xT", "stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 1"},
+    {"1x20x7x8xT", "1x20x3x2xT", "1x1x5x6xT", "stride [1, 1] pad [1, 1] [1, 0] dilation [2, 3] groups 1"},
+    {"2x6x5x5xT", "9x2x3x3xT", "2x9x5x5xT", "stride [1, 1] pad [1, 1] [1, 1] dilation [1, 1] groups 3"},
+    {"1x4x6x7xT", "8x1x3x3xT", "1x8x3x6xT", "stride [2, 1] pad [1, 0] [0, 1] dilation [1, 1] groups 4"},
+    // More padding than the kernel reaches; what a stride leaves over; gaps between windows; both.
+    {"1x2x3x3xT", "2x2x1x2xT", "1x2x6x5xT", "stride [1, 1] pad [2, 0] [1, 3] dilation [1, 1] groups 1"},
+    {"1x2x8x7xT", "3x2x3x3xT", "1x3x2x2xT", "stride [3, 3] pad [0, 0] [0, 0] dilation [1, 1] groups 1"},
+    {"2x2x11x7xT", "2x2x2x2xT", "2x2x3x2xT", "stride [4, 4] pad [1, 0] [0, 1] dilation [1, 1] groups 1"},
+    {"1x4x9x5xT", "2x2x2x3xT", "1x2x4x2xT", "stride [2, 3] pad [0, 4] [1, 0] dilation [3, 2] groups 2"},
+    {"3x4xT", "5x4xT", "3x5xT", "stride [] pad [] [] dilation [] groups 1"},
+    {"1x2x3x4x3xT", "2x2x2x2x2xT", "1x2x2x3x2xT",
+     "stride [1, 1, 1] pad [0, 0, 0] [0, 0, 0] dilation [1, 1, 1] groups 1"},
+    {"0x2x4x4xT", "3x2x3x3xT", "0x3x2x2xT", "stride [1, 1] pad [0, 0] [0, 0] dilation [1, 1] groups 1"},
+    // Enough for several tasks.
+    {"4x3x14x14xT", "16x3x5x5xT", "4x16x14x14xT", "stride [1, 1] pad [2, 2] [2, 2] dilation [1, 1] groups 1"},
+};
+
+/// `op` of two of the three on every geometry.
+Cases convolved(const std::string &op, const char *Geometry::*a, const char *Geometry::*b,
+                const char *Geometry::*made) {
+  Cases cases;
+  for (const Geometry &g : convolutions)
+    cases.push_back({"hw." + op + " %x, %y " + g.text + " : ($x, $y) -> tensor<" + g.*made + ">", {{g.*a}, {g.*b}}});
+  return cases;
+}
+
+/// x and what is pooled of it: windows that meet, overlap, leave gaps, lie partly in the padding, leave elements over;
+/// of one, two and three dimensions, and large.
+struct Pooling {
+  const char *x, *pooled, *text;
+  int64_t elements; ///< of a window
+};
+const Pooling poolings[] = {
+    {"3x17xT", "3x8xT", "window [2] stride [2] pad [0] [0]", 2},
+    {"2x15x6x8xT", "2x15x3x4xT", "window [2, 2] stride [2, 2] pad [0, 0] [0, 0]", 4},
+    {"1x20x7x7xT", "1x20x4x4xT", "window [3, 3] stride [2, 2] pad [1, 1] [1, 1]", 9},
+    {"2x1x5x6xT", "2x1x5x6xT", "window [3, 2] stride [1, 1] pad [1, 0] [1, 1]", 6},
+    {"17x9x8xT", "17x3x2xT", "window [2, 3] stride [4, 5] pad [1, 0] [0, 0]", 6},
+    {"2x3x4x5xT", "2x2x2x3xT", "window [2, 2, 1] stride [1, 2, 2] pad [0, 0, 0] [0, 0, 0]", 4},
+    {"3x7x8xT", "3x1x1xT", "window [7, 8] stride [1, 1] pad [0, 0] [0, 0]", 56},
+    {"3x9x7xT", "3x3x4xT", "window [6, 6] stride [3, 2] pad [2, 3] [1, 2]", 36},
+    {"4x16x28x28xT", "4x16x14x14xT", "window [2, 2] stride [2, 2] pad [0, 0] [0, 0]", 4},
+};
+
+Cases maxPools() {
+  Cases cases;
+  for (Domain domain : {Distinct, Ties, Wide})
+    for (const Pooling &p : poolings) {
+      std::string index = std::string(p.pooled, std::strlen(p.pooled) - 1) + "i32";
+      cases.push_back(
+          {"hw.max_pool %x " + std::string(p.text) + " : $x -> tensor<" + p.pooled + ">, tensor<" + index + ">",
+           {{p.x, domain}},
+           domain == Distinct ? Derivative::Smooth : Derivative::None});
+    }
+  return cases;
+}
+
+/// `op` of x to what is pooled of it, or the other way; with an index, among them some outside of the window.
+Cases pooled(const std::string &op, const char *Pooling::*from, const char *Pooling::*to, bool isIndexed) {
+  static std::vector<std::string> kept;
+  kept.reserve(64);
+  Cases cases;
+  for (const Pooling &p : poolings) {
+    std::string operands = isIndexed ? "%x at %y " : "%x ", types = isIndexed ? "($x, $y)" : "$x";
+    Case c{"hw." + op + " " + operands + p.text + " : " + types + " -> tensor<" + p.*to + ">", {{p.*from}}};
+    if (isIndexed) {
+      kept.push_back(std::string(p.pooled, std::strlen(p.pooled) - 1) + "i32");
+      c.inputs.push_back({kept.back().c_str(), Rows, p.elements});
+    }
+    cases.push_back(c);
+  }
+  return cases;
+}
+
 std::vector<Row> makeRows() {
   std::vector<Row> table;
   auto row = [&](Row r) { table.push_back(std::move(r)); };
@@ -642,6 +836,16 @@ std::vector<Row> makeRows() {
       dot("64x60xT", "30x60xT", "[] x []", "[1] x [1]", "64x30xT"),
       {"hw.dot_general %x, %x batch [] x [] contract [0] x [0] : ($x, $x) -> tensor<7x7xT>", {{"5x7xT"}}, Derivative::Smooth}},
       {{0}, {1}}, true});
+
+  // Convolution and pooling.
+  row({"conv", conv, convolved("conv", &Geometry::x, &Geometry::w, &Geometry::y), {{0}, {1}}, true});
+  row({"conv_backward_data", convBackwardData, convolved("conv_backward_data", &Geometry::y, &Geometry::w, &Geometry::x), {{0}, {1}}, true});
+  row({"conv_backward_weights", convBackwardWeights, convolved("conv_backward_weights", &Geometry::x, &Geometry::y, &Geometry::w), {{0}, {1}}, true});
+  row({"max_pool", maxPool, maxPools()});
+  row({"pool_gather", poolGather, pooled("pool_gather", &Pooling::x, &Pooling::pooled, true), {{0}}});
+  row({"pool_scatter", poolScatter, pooled("pool_scatter", &Pooling::pooled, &Pooling::x, true), {{0}}, true});
+  row({"window_sum", windowSum, pooled("window_sum", &Pooling::x, &Pooling::pooled, false), {{0}}, true});
+  row({"window_spread", windowSpread, pooled("window_spread", &Pooling::pooled, &Pooling::x, false), {{0}}, true});
 
   // Index.
   row({"gather", gather, {
