@@ -1,5 +1,5 @@
 // The primitives: what the compiler must know. Everything else is in prelude.hw.
-#include "frontend/elaborate/Elaborator.h"
+#include "frontend/elaborate/Windows.h"
 
 #include <cmath>
 
@@ -656,6 +656,19 @@ const Builtin table[] = {
     {"transpose(x, order?)", "axes reversed, or in the order given", transpose},
     {"concat(list, axis = 0)", "tensors joined along an axis", concat},
     {"stack(list, axis = 0)", "tensors joined along a new axis", stack},
+    {"conv(x, weight, stride = 1, padding = 0, dilation = 1, groups = 1)",
+     "convolution (cross-correlation) of x [N, C, ...] with a weight [n, C / groups, ...] to [N, n, ...]; one setting "
+     "for "
+     "all axes or a list of one an axis, padding also as pairs [before, after]",
+     conv},
+    {"kernel_shape(x, n, size, groups = 1)",
+     "[n, C / groups, size...], the shape of a convolution's weight for x [N, C, ...]", kernelShape},
+    {"window_max(x, size, stride = None, padding = 0)",
+     "the largest of each window of x [N, C, ...]; the derivative goes to the first one; stride is the size unless "
+     "given",
+     windowMax},
+    {"window_sum(x, size, stride = None, padding = 0)", "the sum of each window of x [N, C, ...]", windowSum},
+    {"pair(size)", "[size, size], or a list of two as it is", pair},
     {"zeros(shape)", "zeros", [](Elaborator &e, Args &a) { return full(e, e.knownShape(a.positional[0]), number(0)); }},
     {"ones(shape)", "ones", [](Elaborator &e, Args &a) { return full(e, e.knownShape(a.positional[0]), number(1)); }},
     {"full(shape, value)", "a value everywhere",

@@ -67,11 +67,13 @@ Value side(Elaborator &e, Operation *op) {
     return floor->getResult(0);
   if (auto max = llvm::dyn_cast<ReduceMaxOp>(op))
     return max.getIndex();
+  if (auto max = llvm::dyn_cast<MaxPoolOp>(op))
+    return max.getIndex();
   return {};
 }
 
 int64_t sideElements(Operation *op) {
-  return llvm::isa<CompareOp, MaxOp, MinOp, AbsOp, SignOp, FloorOp, ReduceMaxOp>(op)
+  return llvm::isa<CompareOp, MaxOp, MinOp, AbsOp, SignOp, FloorOp, ReduceMaxOp, MaxPoolOp>(op)
              ? typeOf(op->getResult(0)).getNumElements()
              : 0;
 }
