@@ -145,23 +145,97 @@ struct Convolution {
     auto shape = w.shape();
     return groups == 1 ? w : reshape(w, joined(ArrayRef{groups, shape[0] / groups}, shape.drop_front(1)));
   }
+};
 
-  /// sum of a * b, whose dimensions are the domain's aDims and bDims, over `summed`.
-  Expr sum(Expr a, ArrayRef<int64_t> aDims, Expr b, ArrayRef<int64_t> bDims, ArrayRef<int64_t> summed) const {
-    SmallVector<int64_t> domain(c[0] + 1 + 2 * spatial);
-    for (auto [dim, size] : llvm::zip_equal(aDims, a.shape()))
-      domain[dim] = size;
-    for (auto [dim, size] : llvm::zip_equal(bDims, b.shape()))
-      domain[dim] = size;
-    Type type = a.type().clone(domain);
-    return reduceSum(broadcast(a, type, aDims) * broadcast(b, type, bDims), summed);
+/// A tensor and, of each of its dimensions, which of a domain's it is.
+struct Factor {
+  Expr value;
+  SmallVector<int64_t> dims;
+  int64_t sizeOf(int64_t dim) const { return value.shape()[llvm::find(dims, dim) - dims.begin()]; }
+  int64_t sizeOf(ArrayRef<int64_t> some) const {
+    int64_t product = 1;
+    for (int64_t dim : some)
+      product *= sizeOf(dim);
+    return product;
   }
+};
+
+/// sum of a * b over the dimensions `summed` of their domain; the others are left in order.
+class Contraction {
+public:
+  Contraction(Factor a, Factor b, ArrayRef<int64_t> summed)
+      : a(std::move(a)), b(std::move(b)), summed(summed), rank(std::max(this->a.dims.back(), this->b.dims.back()) + 1) {
+    for (int64_t dim = 0; dim < rank; ++dim) {
+      bool inA = llvm::is_contained(this->a.dims, dim), inB = llvm::is_contained(this->b.dims, dim);
+      if (!llvm::is_contained(summed, dim))
+        (inA && inB ? batch : inA ? aFree : bFree).push_back(dim);
+    }
+  }
+
+  /// A matrix product does several times as many products a second as a sum in a loop nest, but wants its factors laid
+  /// out for it, and each element of x is in as many windows as the kernel has elements.
+  Expr run() const {
+    double elements = double(a.value.type().getNumElements()) + double(b.value.type().getNumElements());
+    bool isLarge = a.sizeOf(aFree) >= 4 && b.sizeOf(bFree) >= 8 && a.sizeOf(summed) >= 8;
+    return isLarge && elements * a.value.type().getElementTypeBitWidth() / 8 <= 0x1p30 ? product() : sum();
+  }
+
+private:
+  Expr sum() const {
+    SmallVector<int64_t> domain;
+    for (int64_t dim = 0; dim < rank; ++dim)
+      domain.push_back(llvm::is_contained(a.dims, dim) ? a.sizeOf(dim) : b.sizeOf(dim));
+    Type type = a.value.type().clone(domain);
+    return reduceSum(broadcast(a.value, type, a.dims) * broadcast(b.value, type, b.dims), summed);
+  }
+
+  Expr product() const {
+    Expr lhs = laidOut(a, {batch, aFree, summed}), rhs = laidOut(b, {batch, summed, bFree});
+    int64_t row = !batch.empty();
+    Expr c = lhs.make<DotGeneralOp>(lhs.get(), rhs.get(), range(0, row), range(0, row), range(row + 1, row + 2),
+                                    range(row, row + 1));
+    Factor result{c, joined(batch, aFree, bFree)};
+    SmallVector<int64_t> shape;
+    for (int64_t dim : result.dims)
+      shape.push_back(llvm::is_contained(a.dims, dim) ? a.sizeOf(dim) : b.sizeOf(dim));
+    result.value = reshape(c, shape);
+    SmallVector<int64_t> inOrder(result.dims);
+    llvm::sort(inOrder);
+    return permuted(result, inOrder);
+  }
+
+  static Expr permuted(const Factor &x, ArrayRef<int64_t> dims) {
+    if (ArrayRef<int64_t>(x.dims) == dims)
+      return x.value;
+    auto permutation =
+        llvm::map_to_vector(dims, [&](int64_t dim) -> int64_t { return llvm::find(x.dims, dim) - x.dims.begin(); });
+    return x.value.make<TransposeOp>(x.value.get(), permutation);
+  }
+
+  /// With its dimensions in the order of the groups, each of which becomes one; an empty batch none.
+  static Expr laidOut(const Factor &x, std::initializer_list<ArrayRef<int64_t>> groups) {
+    SmallVector<int64_t> dims, shape;
+    for (const ArrayRef<int64_t> &group : groups) {
+      dims.append(group.begin(), group.end());
+      if (!group.empty() || &group != groups.begin())
+        shape.push_back(x.sizeOf(group));
+    }
+    Expr copy = permuted(x, dims);
+    if (copy.get() != x.value.get())
+      copy.get().getDefiningOp()->setAttr("hw.pack", UnitAttr::get(copy.get().getContext()));
+    return reshape(copy, shape);
+  }
+
+  Factor a, b;
+  ArrayRef<int64_t> summed;
+  int64_t rank;
+  SmallVector<int64_t> batch, aFree, bFree;
 };
 
 Expr loops(ConvOp op, const Site &site) {
   Convolution v(op);
   Expr x = windowsIn(v.grouped({site, op.getInput()}), v.windows), w = v.groupedWeights({site, op.getWeights()});
-  Expr y = v.sum(x, joined(v.n, v.g, v.c, v.p, v.k), w, joined(v.g, v.o, v.c, v.k), joined(v.c, v.k));
+  Expr y = Contraction({w, joined(v.g, v.o, v.c, v.k)}, {x, joined(v.n, v.g, v.c, v.p, v.k)}, joined(v.c, v.k)).run();
   return reshape(y, shapeOf(op.getOutput()));
 }
 
@@ -170,14 +244,14 @@ Expr loops(ConvBackwardDataOp op, const Site &site) {
   Expr y = windowsAround(v.grouped({site, op.getOutput()}), v.windows, shapeOf(op.getInput()).drop_front(2));
   Expr w = v.groupedWeights({site, op.getWeights()});
   w = w.make<ReverseOp>(w.type(), w.get(), range(w.rank() - v.spatial, w.rank()));
-  Expr x = v.sum(y, joined(v.n, v.g, v.o, v.p, v.k), w, joined(v.g, v.o, v.c, v.k), joined(v.o, v.k));
+  Expr x = Contraction({w, joined(v.g, v.o, v.c, v.k)}, {y, joined(v.n, v.g, v.o, v.p, v.k)}, joined(v.o, v.k)).run();
   return reshape(x, shapeOf(op.getInput()));
 }
 
 Expr loops(ConvBackwardWeightsOp op, const Site &site) {
   Convolution v(op);
   Expr x = windowsIn(v.grouped({site, op.getInput()}), v.windows), y = v.grouped({site, op.getOutput()});
-  Expr w = v.sum(x, joined(v.n, v.g, v.c, v.p, v.k), y, joined(v.n, v.g, v.o, v.p), joined(v.n, v.p));
+  Expr w = Contraction({x, joined(v.n, v.g, v.c, v.p, v.k)}, {y, joined(v.n, v.g, v.o, v.p)}, joined(v.n, v.p)).run();
   return reshape(w, shapeOf(op.getWeights()));
 }
 

@@ -506,7 +506,8 @@ private:
     llvm::SetVector<Value> reads;
     llvm::DenseSet<Value> moved;
     collectReads(plan, root, reads, moved);
-    if (options.fuse)
+    // A copy laid out for a product is large, and made when it is wanted.
+    if (options.fuse && !root.op->hasAttr("hw.pack"))
       for (unsigned number = plan.units.size(); number-- > 0;)
         if (joins(number, root, domain, reduced, reads, moved)) {
           Unit &unit = plan.units[number];
