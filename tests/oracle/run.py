@@ -3,7 +3,7 @@
 weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
 same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
 
-    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 b2 images
+    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 convolution b2 images
 """
 import argparse
 import os
@@ -52,7 +52,21 @@ class Jax:
         self.jit = jax.jit
         self.log_softmax = lambda z: jax.nn.log_softmax(z, axis=-1)
         self.pick = lambda z, y: jnp.take_along_axis(z, y[:, None], 1)
-        self.sqrt = jnp.sqrt
+        self.sqrt, self.concat = jnp.sqrt, jnp.concatenate
+        self.lax, self.exact = jax.lax, jax.lax.Precision.HIGHEST
+
+    def conv(self, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+        return self.lax.conv_general_dilated(x, w, stride, padding, rhs_dilation=dilation, feature_group_count=groups, precision=self.exact)
+
+    def maxpool(self, x, size, stride, padding=0):
+        return self.window(x, -np.inf, self.lax.max, size, (stride, stride), padding)
+
+    def avgpool(self, x, size, stride, padding=0):
+        return self.window(x, 0.0, self.lax.add, size, stride, padding) / size ** 2
+
+    def window(self, x, start, f, size, stride, padding):
+        sides = [(0, 0), (0, 0), (padding, padding), (padding, padding)]
+        return self.lax.reduce_window(x, start, f, (1, 1, size, size), (1, 1, *stride), sides)
 
     def numpy(self, a):
         return np.asarray(a)
@@ -71,7 +85,13 @@ class Torch:
         self.relu, self.sigmoid, self.tanh = torch.relu, torch.sigmoid, torch.tanh
         self.log_softmax = lambda z: torch.log_softmax(z, -1)
         self.pick = lambda z, y: z.gather(1, y.long()[:, None])
-        self.sqrt = torch.sqrt
+        self.sqrt, self.concat = torch.sqrt, torch.cat
+        self.avgpool, self.maxpool = torch.nn.functional.avg_pool2d, torch.nn.functional.max_pool2d
+
+    def conv(self, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+        (top, bottom), (left, right) = padding
+        x = self.torch.nn.functional.pad(x, (left, right, top, bottom))
+        return self.torch.conv2d(x, w, None, stride, 0, dilation, groups)
 
     def numpy(self, a):
         return a.detach().numpy()
@@ -121,6 +141,54 @@ def small3(o, p, x):
 
 def tiny(o, p, x):
     return kinked(o, p, x)
+
+
+def conv(o, p, name, x, padding=0, stride=1):
+    y = o.conv(x, p[name + ".weight"], (stride, stride), ((padding, padding), (padding, padding)))
+    return y + p[name + ".bias"][:, None, None]
+
+
+def shallow(o, p, x):
+    h = o.maxpool(o.relu(conv(o, p, "conv2d1", x, 3)), 2, 2)
+    return linear(p, "linear1", h.reshape(len(x), -1))
+
+
+def deep(o, p, x):
+    h = o.maxpool(o.relu(conv(o, p, "conv2d1", x, 2)), 2, 2)
+    h = o.maxpool(o.relu(conv(o, p, "conv2d2", h, 2)), 2, 2)
+    h = o.relu(conv(o, p, "conv2d3", h, 1, stride=2))
+    return linear(p, "linear1", h.reshape(len(x), -1))
+
+
+def deeper(o, p, x):
+    h = o.maxpool(o.relu(conv(o, p, "conv2d1", x, 2)), 2, 2)
+    h = o.maxpool(o.relu(conv(o, p, "conv2d2", h, 2)), 2, 2)
+    h = o.relu(conv(o, p, "conv2d3", h, 1))
+    h = o.relu(conv(o, p, "conv2d5", o.relu(conv(o, p, "conv2d4", h))))
+    return linear(p, "linear1", h.reshape(len(x), -1))
+
+
+def before_norm(o, p, x):
+    h = o.conv(x, p["conv2d1.weight"], (2, 1), ((1, 0), (0, 1)), groups=2) + p["conv2d1.bias"][:, None, None]
+    return o.conv(o.tanh(h), p["conv2d2.weight"], padding=((1, 1), (1, 1)), dilation=(2, 2))
+
+
+def mixed(o, p, x, statistics=None):
+    """Normalised by the batch's own statistics, or by those given, [mean, variance]."""
+    h = before_norm(o, p, x)
+    mean = h.mean((0, 2, 3)) if statistics is None else statistics[0]
+    centred = h - mean[:, None, None]
+    variance = (centred ** 2).mean((0, 2, 3)) if statistics is None else statistics[1]
+    h = centred / o.sqrt(variance + 1e-5)[:, None, None]
+    h = o.relu(p["batchnorm1.weight"][:, None, None] * h + p["batchnorm1.bias"][:, None, None])
+    averages = o.avgpool(h, 3, (2, 1), 1)
+    h = o.concat([o.maxpool(h, 3, 1, 1), averages[:, :, np.array([0, 0, 1, 1, 2])]], 1)
+    return linear(p, "linear1", h.mean((2, 3)))
+
+
+def smoothed_cross_entropy(o, out, label, smoothing):
+    z = o.log_softmax(out)
+    return -((1 - smoothing) * o.pick(z, label).mean() + smoothing * z.mean())
 
 
 def mse(out, y):
@@ -262,8 +330,9 @@ def optimisers(out, found):
         same(f"{rule}: ten steps against torch.optim", mine, path, 1e-10)
 
 
-def adam_path(o, objective, p, lr, steps):
-    """The objective's value and the 2-norm of its gradient before each step, and the weights after the last."""
+def adam_path(o, objective, p, lr, steps, watch=lambda q: None):
+    """The objective's value and the 2-norm of its gradient before each step, and the weights after the last. `watch` is called with
+    the weights before each step."""
     gradient = o.jit(o.grad(objective))
     value = o.jit(objective)
     w = {k: np.asarray(v) for k, v in p.items()}
@@ -271,6 +340,7 @@ def adam_path(o, objective, p, lr, steps):
     for t in range(steps):
         q = names_of(o, w)
         values.append(float(value(q)))
+        watch(q)
         g = gradient(q)
         norms.append(np.sqrt(sum((o.numpy(d) ** 2).sum() for d in g.values())))
         for k in w:
@@ -327,6 +397,52 @@ def hessian_609(out, found):
             return mse(tiny(o, q, o.array(x)), o.array(y))
         flat = o.array(np.concatenate([v.ravel() for v in p.values()]))
         same(f"Hessian: all of it against {o.name}", H, o.numpy(o.hessian(loss)(flat)), 1e-10)
+
+
+def convolution(out, found):
+    x, label = formats.value(f"{out}/x").astype(np.float64), formats.value(f"{out}/label").astype(np.int32)
+    curve = formats.table(f"{out}/curve.csv")
+    for net in (shallow, deep, deeper):
+        for part, of_logits, of_slope, of_losses, of_weights in (("narrow", 3e-6, 1e-5, 1e-5, 1e-2), ("wide", 1e-13, 1e-12, 1e-12, 1e-10)):
+            at = lambda name: formats.value(f"{out}/{name}-model={net.__name__}-d={part}")
+            start = {k: v.astype(np.float64) for k, v in at("start").items()}
+            losses = [l for m, d, l in zip(curve["model"], curve["d"], curve["loss"]) if (m, d) == (net.__name__, part)]
+            for o in found:
+                p, title = names_of(o, start), f"A4 {net.__name__}, {'f32' if part == 'narrow' else 'f64'}, against {o.name} in f64: "
+                loss = lambda p: cross_entropy(o, net(o, p, o.array(x)), o.array(label))
+                same(title + "logits", at("logits"), o.numpy(net(o, p, o.array(x))), of_logits)
+                same(title + "loss", at("loss"), o.numpy(loss(p)), of_logits)
+                same(title + "gradient", at("slope"), {k: o.numpy(g) for k, g in o.grad(loss)(p).items()}, of_slope)
+                values, _, end = adam_path(o, loss, start, 5e-4, 10)
+                same(title + "losses of ten Adam steps", losses, values, of_losses)
+                same(title + "weights after ten Adam steps", at("end"), end, of_weights)
+
+    x, label = formats.value(f"{out}/mixed_x"), formats.value(f"{out}/mixed_label").astype(np.int32)
+    kept, end = formats.value(f"{out}/mixed"), formats.value(f"{out}/mixed_end")
+    isState = lambda name: ".running_" in name
+    start, last = ({k: v for k, v in net.items() if not isState(k)} for net in (kept, end))
+    for o in found:
+        statistics = [o.array(kept["batchnorm1." + k]) for k in ("running_mean", "running_var")]
+        loss = lambda p, x=o.array(x): smoothed_cross_entropy(o, mixed(o, p, x, statistics), o.array(label), 0.1)
+        p, v = names_of(o, start), names_of(o, formats.value(f"{out}/mixed_v"))
+        to = lambda d: {k: o.numpy(t) for k, t in d.items()}
+        title = f"convolution and pooling of every kind, against {o.name}: "
+        same(title + "loss", formats.value(f"{out}/mixed_loss"), o.numpy(loss(p)), 1e-13)
+        same(title + "gradient", formats.value(f"{out}/mixed_slope"), to(o.grad(loss)(p)), 1e-12)
+        same(title + "gradient of the data", formats.value(f"{out}/mixed_gx"), o.numpy(o.grad(lambda x: loss(p, x))(o.array(x))), 1e-12)
+        same(title + "Hessian-vector product", formats.value(f"{out}/mixed_hv"), to(o.jvp(o.grad(loss), (p,), (v,))[1]), 1e-11)
+
+        running = {k: kept["batchnorm1." + k] for k in ("running_mean", "running_var")}
+
+        def watch(q):
+            h = o.numpy(before_norm(o, q, o.array(x)))
+            for name, now in (("running_mean", h.mean((0, 2, 3))), ("running_var", h.swapaxes(0, 1).reshape(h.shape[1], -1).var(1, ddof=1))):
+                running[name] = 0.9 * running[name] + 0.1 * now
+        step = lambda p: smoothed_cross_entropy(o, mixed(o, p, o.array(x)), o.array(label), 0.1)
+        values, _, weights = adam_path(o, step, start, 5e-3, 10, watch)
+        same(title + "losses of ten Adam steps in training", formats.table(f"{out}/mixed_curve.csv")["loss"], values, 1e-10)
+        same(title + "weights after them", last, weights, 1e-9)
+        same(title + "running statistics", {k: end["batchnorm1." + k] for k in running}, running, 1e-10)
 
 
 def b2(out, found):
@@ -414,7 +530,7 @@ def images(out, found):
     same("images: a module's weights, read and written again", formats.value(f"{out}/theirs"), state(theirs), 0)
 
 
-TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, b2, images)}
+TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, convolution, b2, images)}
 PREPARE = {"images": prepare_images}  # writes the folder that --data names
 FILES = {"images": ("images.hw", "--f64"), "b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
 
