@@ -18,11 +18,10 @@ int64_t step(Elaborator &e, const Val &value, int64_t least, const std::string &
 }
 
 /// A number, the same along each axis, or a list of one an axis. Null: `otherwise`.
-SmallVector<int64_t> perAxis(Elaborator &e, const Val &value, size_t axes, int64_t least, const char *name,
+SmallVector<int64_t> perAxis(Elaborator &e, const Val &value, size_t axes, int64_t least, const std::string &what,
                              ArrayRef<int64_t> otherwise) {
   if (!value || as<None>(value))
     return SmallVector<int64_t>(otherwise);
-  std::string what = std::string("`") + name + "`";
   auto *list = as<List>(value);
   if (!list)
     return SmallVector<int64_t>(axes, step(e, value, least, what));
@@ -41,7 +40,7 @@ Padding paddingOf(Elaborator &e, const Val &value, size_t axes) {
   SmallVector<int64_t> none(axes, 0);
   auto *list = value ? as<List>(value) : nullptr;
   if (!list || list->items.size() != axes || llvm::none_of(list->items, [](const Val &v) { return as<List>(v); })) {
-    auto both = perAxis(e, value, axes, 0, "padding", none);
+    auto both = perAxis(e, value, axes, 0, "`padding`", none);
     return {both, both};
   }
   Padding padding;
@@ -56,13 +55,14 @@ Padding paddingOf(Elaborator &e, const Val &value, size_t axes) {
 }
 
 std::string layout(size_t axes) {
-  return axes == 1 ? "[N, C, L]" : axes == 2 ? "[N, C, H, W]" : axes == 3 ? "[N, C, D, H, W]" : "[N, C, ...]";
+  static const char *const layouts[] = {"[N, C, ...]", "[N, C, L]", "[N, C, H, W]", "[N, C, D, H, W]"};
+  return layouts[axes < 4 ? axes : 0];
 }
 
-/// x: [N, C, ...] with so many spatial axes.
+/// x: [N, C, ...] with so many spatial axes; 0: with any number.
 void requireImages(Elaborator &e, Value x, size_t axes, const char *what) {
   auto shape = shapeOf(x);
-  if (shape.size() != axes + 2)
+  if (axes ? shape.size() != axes + 2 : shape.size() < 3)
     e.fail(std::string(what) + " takes " + layout(axes) + ", found a tensor of shape " + shapeText(shape),
            shape.size() == 2 ? "`reshape(x, [x.shape[0], channels, height, width])` makes images of rows" : "");
 }
@@ -75,7 +75,15 @@ void requireFit(Elaborator &e, Window window, int64_t size, size_t axis, const c
              (window.dilation > 1 ? ", dilated to " + std::to_string(reach) + "," : "") + " does not fit axis " +
              std::to_string(axis + 2) + " of size " + std::to_string(size) +
              (room > size ? ", " + std::to_string(room) + " with its padding" : ""),
-         "a smaller one, or more `padding`");
+         "choose a smaller one, or more `padding`");
+}
+
+/// x with its padding, the largest tensor that takes part, must fit into memory.
+void requireRoom(Elaborator &e, Value x, const Padding &padding) {
+  SmallVector<int64_t> shape(shapeOf(x));
+  for (size_t i = 0; i < padding.low.size(); ++i)
+    shape[i + 2] += padding.low[i] + padding.high[i];
+  e.tensorType(shape, elementOf(x));
 }
 
 /// What windowMax and windowSum share.
@@ -85,17 +93,17 @@ struct Pool {
   Padding padding;
 };
 
-Pool poolOf(Elaborator &e, Args &a, const char *name) {
+Pool poolOf(Elaborator &e, Args &a) {
   Pool pool;
-  std::string what = std::string("`") + name + "`";
-  pool.x = e.floatTensorOf(a.positional[0], ("a tensor in " + what).c_str());
+  pool.x = e.floatTensorOf(a.positional[0], "a tensor in pooling");
   auto *list = as<List>(a.positional[1]);
-  size_t rank = shapeOf(pool.x).size(), axes = list ? list->items.size() : std::max<size_t>(rank, 3) - 2;
-  requireImages(e, pool.x, axes, what.c_str());
-  pool.window = perAxis(e, a.positional[1], axes, 1, "size", {});
-  pool.stride = perAxis(e, a.keyword("stride"), axes, 1, "stride", pool.window);
+  requireImages(e, pool.x, list ? list->items.size() : 0, "pooling");
+  size_t axes = shapeOf(pool.x).size() - 2;
+  pool.window = perAxis(e, a.positional[1], axes, 1, "the size of a window", {});
+  pool.stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", pool.window);
   pool.padding = paddingOf(e, a.keyword("padding"), axes);
   SmallVector<int64_t> shape(shapeOf(pool.x));
+  requireRoom(e, pool.x, pool.padding);
   for (size_t i = 0; i < axes; ++i) {
     Window window{pool.window[i], pool.stride[i], pool.padding.low[i], pool.padding.high[i]};
     requireFit(e, window, shape[i + 2], i, "a window");
@@ -105,9 +113,7 @@ Pool poolOf(Elaborator &e, Args &a, const char *name) {
                  ", a window of size " + std::to_string(window.size) + " would see no element of axis " +
                  std::to_string(i + 2),
              "pad less than the window's size");
-    shape[i + 2] = count;
   }
-  e.tensorType(shape, elementOf(pool.x));
   return pool;
 }
 
@@ -148,9 +154,10 @@ Val conv(Elaborator &e, Args &a) {
     e.fail("the weight " + shapeText(kernel) + " reads " + std::to_string(kernel[1] * groups) +
            " channels, but the input " + shapeText(in) + " has " + std::to_string(in[1]));
   SmallVector<int64_t> ones(axes, 1), shape{in[0], kernel[0]};
-  auto stride = perAxis(e, a.keyword("stride"), axes, 1, "stride", ones);
-  auto dilation = perAxis(e, a.keyword("dilation"), axes, 1, "dilation", ones);
+  auto stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", ones);
+  auto dilation = perAxis(e, a.keyword("dilation"), axes, 1, "`dilation`", ones);
   Padding padding = paddingOf(e, a.keyword("padding"), axes);
+  requireRoom(e, x, padding);
   for (size_t i = 0; i < axes; ++i) {
     Window window{kernel[i + 2], stride[i], padding.low[i], padding.high[i], dilation[i]};
     requireFit(e, window, in[i + 2], i, "a kernel");
@@ -164,18 +171,18 @@ Val conv(Elaborator &e, Args &a) {
 }
 
 Val windowMax(Elaborator &e, Args &a) {
-  Pool p = poolOf(e, a, "window_max");
+  Pool p = poolOf(e, a);
   return tensor(
       MaxPoolOp::create(e.builder, e.loc(), p.x, p.window, p.stride, p.padding.low, p.padding.high).getValue());
 }
 
 Val windowSum(Elaborator &e, Args &a) {
-  Pool p = poolOf(e, a, "window_sum");
+  Pool p = poolOf(e, a);
   return tensor(WindowSumOp::create(e.builder, e.loc(), p.x, p.window, p.stride, p.padding.low, p.padding.high));
 }
 
 Val pair(Elaborator &e, Args &a) {
-  auto both = perAxis(e, a.positional[0], 2, 0, "pair", {});
+  auto both = perAxis(e, a.positional[0], 2, 1, "the size of a kernel or a window", {});
   return list({number(double(both[0])), number(double(both[1]))});
 }
 

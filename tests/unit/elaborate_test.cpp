@@ -123,6 +123,10 @@ TEST_CASE("mistakes are named, with their place") {
   auto step = [](const std::string &objective, const std::string &optimiser = "sgd(lr = 0.1)") {
     return net + "train net on d for 1 epochs { minimize " + objective + " with " + optimiser + " }\n";
   };
+  const std::string images = "data d { x = normal(0, 1, shape = [4, 3, 8, 8], seed = 1) }\n";
+  auto layers = [&](const std::string &chain) {
+    return images + "fn f(x) = x |> " + chain + " |> flatten |> linear(1)\nnet = init(f, d.x, seed = 1)\n";
+  };
   const std::vector<Case> cases = {
       {"unknown name", net + "v = netz.weights\n", {R"(model\.hw:4:5)", "netz", R"(\bnet\b)"}},
       {"unknown function",
@@ -180,6 +184,27 @@ TEST_CASE("mistakes are named, with their place") {
       {"two files of one name", net + "save net\nsave net\n", {R"(model\.hw:5)", "another `save`"}},
       {"a gradcheck in a step", train(plainStep + "\nc = gradcheck(loss, net)"), {R"(model\.hw:7)", "gradcheck"}},
       {"quick of nothing", "quick n = 3\n", {R"(model\.hw:1)", R"(\bn\b)"}},
+      {"a convolution of rows",
+       data + "fn f(x) = x |> conv2d(8)\nnet = init(f, d.x, seed = 1)\n",
+       {R"(model\.hw:2:16)", R"(\[N, C, H, W\])", "reshape"}},
+      {"a kernel that does not fit",
+       layers("conv2d(8, kernel = 11, padding = 1)"),
+       {R"(model\.hw:2:16)", "kernel of size 11", "axis 2 of size 8, 10 with its padding"}},
+      {"a dilated kernel that does not fit",
+       layers("conv2d(8, dilation = [1, 5])"),
+       {R"(model\.hw:2:16)", "dilated to 11", "axis 3 of size 8"}},
+      {"groups", layers("conv2d(8, groups = 2)"), {R"(model\.hw:2:16)", "2 groups", "3 input", "8 output"}},
+      {"a stride of 0", layers("conv2d(8, stride = 0)"), {R"(model\.hw:2:16)", "stride", "from 1"}},
+      {"a stride for other axes", layers("conv2d(8, stride = [1, 2, 3])"), {R"(model\.hw:2:16)", "2 spatial axes"}},
+      {"negative padding", layers("conv2d(8, padding = -1)"), {R"(model\.hw:2:16)", "padding", "from 0"}},
+      {"absurd padding", layers("conv2d(8, stride = 2^30, padding = 2^30)"), {R"(model\.hw:2:16)", "GiB"}},
+      {"a kernel for other axes", layers("conv2d(8, kernel = [3])"), {R"(model\.hw:2:16)", "list of 1"}},
+      {"a window that does not fit", layers("maxpool(9)"), {R"(model\.hw:2:16)", "window of size 9", "axis 2"}},
+      {"a window of padding", layers("avgpool(2, padding = 2)"), {R"(model\.hw:2:16)", "no element of axis 2"}},
+      {"pooling of rows", layers("flatten |> maxpool(2)"), {R"(model\.hw:2:27)", "pooling takes"}},
+      {"a weight for other channels",
+       images + "v = conv(d.x, ones([4, 2, 3, 3]))\n",
+       {R"(model\.hw:2)", "reads 2 channels", "has 3"}},
   };
   for (const Case &c : cases) {
     CAPTURE(c.name);
@@ -229,6 +254,30 @@ TEST_CASE("shapes are NumPy's") {
   CHECK(shapeAfter("reshape(d.x, [4, -1])") == Shape{4, 15});
   CHECK(shapeAfter("where(d.x > 0, d.y, 0)") == Shape{20, 3});
   CHECK(shapeAfter("one_hot(argmax(d.x, axis = 1))") == Shape{20, 3});
+}
+
+TEST_CASE("convolution and pooling: shapes as PyTorch's") {
+  CHECK(shapeAfter("conv(ones([2, 6, 9, 8]), ones([4, 3, 5, 3]), stride = [2, 1], padding = 1, groups = 2)") ==
+        Shape{2, 4, 4, 8});
+  CHECK(shapeAfter("conv(ones([2, 6, 9]), ones([4, 6, 3]), dilation = 2, padding = [[3, 0]])") == Shape{2, 4, 8});
+  CHECK(shapeAfter("conv(ones([2, 1, 4, 5, 6]), ones([3, 1, 2, 2, 2]))") == Shape{2, 3, 3, 4, 5});
+  CHECK(shapeAfter("kernel_shape(ones([2, 6, 9, 8]), 4, pair(3), groups = 2)") == Shape{4});
+  CHECK(shapeAfter("maxpool(ones([2, 3, 7, 9]), 2)") == Shape{2, 3, 3, 4});
+  CHECK(shapeAfter("maxpool(ones([2, 3, 7, 9]), 3, stride = 2, padding = 1)") == Shape{2, 3, 4, 5});
+  CHECK(shapeAfter("maxpool(ones([2, 3, 7]), [3])") == Shape{2, 3, 2});
+  CHECK(shapeAfter("avgpool(ones([2, 3, 7, 9]), [7, 3], stride = [1, 3])") == Shape{2, 3, 1, 3});
+  CHECK(shapeAfter("global_avgpool(ones([2, 3, 7, 9]))") == Shape{2, 3});
+  CHECK(shapeAfter("window_sum(ones([2, 3, 4, 5, 6]), 2)") == Shape{2, 3, 2, 2, 3});
+}
+
+TEST_CASE("layers of images: parameters by PyTorch's names and shapes") {
+  auto made = make("data d { x = zeros([4, 6, 8, 8]) }\n"
+                   "fn f(x) = x |> conv2d(4, kernel = [3, 2], groups = 2) |> batchnorm |> relu |> global_avgpool\n"
+                   "net = init(f, d.x, seed = 1)\n");
+  CHECK(parameterNames(*made) == Strings{"conv2d1.weight", "conv2d1.bias", "batchnorm1.weight", "batchnorm1.bias",
+                                         "batchnorm1.running_mean", "batchnorm1.running_var"});
+  CHECK(made->result->nets[0].layers[0].parameters[0].shape == Shape{4, 3, 3, 2});
+  CHECK(made->result->nets[0].parameters() == 4 * 3 * 3 * 2 + 4 + 4 + 4);
 }
 
 TEST_CASE("f64 spreads, and numbers are weak") {
