@@ -360,6 +360,7 @@ Largest largestOf(Largest x, const Windows &windows, ArrayRef<int64_t> steps) {
     counts.push_back(window.count(size));
   Expr values = padFor(x.value, windows), positions = x.position ? padFor(x.position, windows) : x.position;
   Largest best{Expr(values.at()), Expr(values.at())};
+  bool someStartOutside = false; // those have -inf at -1 until an element comes, which may be -inf too
   do {
     Expr value = elementsAt(values, offset, counts, windows);
     int64_t step = 0;
@@ -370,13 +371,16 @@ Largest largestOf(Largest x, const Windows &windows, ArrayRef<int64_t> steps) {
       position = position + elementsAt(positions, offset, counts, windows);
     Expr inside = insideAt(value, offset, windows, sizes);
     if (!best.value) {
+      someStartOutside = bool(inside);
       best = {inside ? select(inside, value, value.splat(-INFINITY)) : value,
               inside ? select(inside, position, position.splat(-1)) : position};
       continue;
     }
     Expr better = (value > best.value) | (isNaN(value) & (best.value == best.value));
+    if (someStartOutside)
+      better = better | (position.splat(0) > best.position);
     if (inside)
-      better = (better | (position.splat(0) > best.position)) & inside;
+      better = better & inside;
     best = {select(better, value, best.value), select(better, position, best.position)};
   } while (advance(offset, windows));
   return best;

@@ -394,7 +394,7 @@ private:
       kernels.clear();
       return;
     }
-    if (isa<ConstantOp, IotaOp>(op) || isUniform(value))
+    if (isa<ConstantOp, IotaOp>(op) || isUniform(value) || isPart(op))
       return;
     // A view computes nothing itself: what it shows decides.
     if (!elementwiseOp(op) && !isa<GatherOp, RandomBitsOp>(op))
