@@ -59,6 +59,8 @@ public:
                       {"slots", std::move(slotList)},
                       {"settings", settingList()},
                       {"body", std::move(nodes)}};
+    if (auto identity = module->getAttrOfType<StringAttr>("hw.identity"))
+      plan["identity"] = identity.getValue();
     if (auto nets = module->getAttrOfType<StringAttr>("hw.nets")) {
       auto parsed = json::parse(nets.getValue());
       if (parsed)
@@ -290,6 +292,8 @@ private:
         .Case<study::StopOp>([&](study::StopOp stop) {
           push(nodes, op, json::Object{{"op", "stop"}, {"slot", use(stop.getCondition())}});
         })
+        .Case<study::CheckpointOp>(
+            [&](study::CheckpointOp) { push(nodes, op, json::Object{{"op", "checkpoint"}}); })
         .Default([&](Operation *) {
           op->emitError("internal error: arithmetic is left in the plan (study-outline moves it into functions)");
           failed = true;

@@ -152,6 +152,19 @@ def StopOp : Study_Op<"stop"> {
   let assemblyFormat = "$condition attr-dict `:` type($condition)";
 }
 
+def CheckpointOp : Study_Op<"checkpoint"> {
+  let summary = "writes a checkpoint, from which the run can go on";
+  let description = [{
+    A run writes one every half minute without being asked; this is for a place that is worth one. Not in a training's step.
+
+    Example:
+    ```mlir
+    study.checkpoint
+    ```
+  }];
+  let assemblyFormat = "attr-dict";
+}
+
 def BatchesOp : Study_Op<"batches", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "evaluates over a data set in batches, in order";
   let description = [{

@@ -104,7 +104,7 @@ constexpr double floorShare = 1e-3;
 // h is tried.
 void Study::gradcheck(GradcheckNode &node) {
   Functions f(node, [this](const Body &body) {
-    run(body);
+    runWhole(body);
     if (wasInterrupted())
       throw Interrupted();
   });

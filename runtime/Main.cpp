@@ -9,7 +9,9 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 
 namespace hw {
@@ -27,6 +29,11 @@ void addRunFlags(CLI::App &app, RunFlags &flags) {
   app.add_option("--data", flags.data, "folder that the paths of data sets start from (default: .)")->type_name("DIR");
   app.add_option("--out", flags.out, "folder for results (default: out/<name>)")->type_name("DIR");
   app.add_flag("--force", flags.force, "replace the files of an earlier run in the folder for results");
+  app.add_flag("--resume", flags.resume,
+               "go on, bit for bit, where the run in the folder for results was interrupted or killed");
+  app.add_option("--checkpoint", flags.checkpoint, "seconds from one checkpoint to the next (default: 30)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.0, 60.0));
   app.add_option("--trace", flags.trace, "file for a timeline in Chrome's trace format")->type_name("FILE");
   app.add_flag("--quiet", flags.quiet, "no progress");
 }
@@ -117,95 +124,207 @@ static int complain(const std::string &sentence) {
   return 1;
 }
 
-static int runLoaded(runtime::Program &program, const RunFlags &flags, RunMode mode,
-                     const std::vector<std::string> &command) {
-  const auto start = Clock::now();
-  RunFacts facts;
-  facts.command = command;
-  facts.started = now();
-  applySettings(program.plan, flags, mode);
-  setThreads(flags.threads > 0 ? flags.threads : availableCores());
+/// What --resume goes on from: a checkpoint, or nothing, if the run was killed before it wrote the first.
+static std::unique_ptr<CheckpointFile> findCheckpoint(const std::string &folder) {
+  const std::string path = folder + "/" + checkpointName + checkpointExtension;
+  return std::filesystem::exists(path) ? std::make_unique<CheckpointFile>(path) : nullptr;
+}
+
+/// Settings that are not fixed, and the number of threads, are the checkpoint's where the command line does not say.
+static void adopt(const CheckpointState &state, Plan &plan, RunFlags &flags) {
+  for (const auto &[name, value] : state.run.settings)
+    for (Setting &setting : plan.settings)
+      if (setting.name == name && !setting.fixed &&
+          std::none_of(flags.set.begin(), flags.set.end(),
+                       [&](const std::string &text) { return parseSetting(text).first == name; }))
+        setting.value = value;
+  if (flags.threads == 0)
+    flags.threads = static_cast<int>(state.run.threads);
+}
+
+/// A word as a shell takes it.
+static std::string shellWord(const std::string &word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
+    return std::isalnum(c) || std::strchr("_-+=./,:@%", c);
+  });
+  if (plain)
+    return word;
+  std::string quoted = "'";
+  for (char c : word)
+    quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+/// The command line that goes on where this one was stopped.
+static std::string resumeCommand(const std::vector<std::string> &command) {
+  std::string line;
+  for (const std::string &word : command)
+    if (word != "--force" && word != "--resume")
+      line += shellWord(word) + " ";
+  return line + "--resume";
+}
+
+/// One run of a program, from its flags to its exit status.
+class Run {
+public:
+  Run(runtime::Program &program, const RunFlags &flags, RunMode mode, const std::vector<std::string> &command)
+      : program(program), flags(flags), mode(mode), command(command),
+        progress(stderr, Progress::styleFor(stderr, flags.quiet)) {}
+
+  int run() {
+    applySettings(program.plan, flags, mode);
+    if (mode != RunMode::gradcheck && !openFolder())
+      return 0;
+    prepare();
+    return finish(execute());
+  }
+
+private:
+  runtime::Program &program;
+  RunFlags flags;
+  const RunMode mode;
+  const std::vector<std::string> &command;
+  const Clock::time_point start = Clock::now();
+  Progress progress;
   std::optional<OutDir> out;
-  if (mode != RunMode::gradcheck)
-    out.emplace(flags.out.empty() ? "out/" + program.plan.name : flags.out,
-                flags.force ? OutDir::Existing::overwrite : OutDir::Existing::refuse);
+  std::unique_ptr<CheckpointFile> checkpoint;
   std::optional<AtomicFile> trace;
-  if (!flags.trace.empty())
-    trace.emplace(flags.trace);
-  Progress progress(stderr, Progress::styleFor(stderr, flags.quiet));
-  StudyOptions options;
-  options.data = flags.data;
-  options.out = out ? &*out : nullptr;
-  options.progress = &progress;
-  options.printGradchecks = mode == RunMode::gradcheck;
   std::optional<Marks> marks;
   std::optional<Study> study;
-  int status = 0;
-  try {
+  RunFacts facts;
+
+  /// Finds what --resume goes on from. False if there is nothing left to do.
+  bool openFolder() {
+    const std::string folder = flags.out.empty() ? "out/" + program.plan.name : flags.out;
+    if (flags.resume && flags.force)
+      fail("--resume goes on with a run and --force replaces it: give one of them");
+    out.emplace(folder, flags.force || flags.resume ? OutDir::Existing::overwrite : OutDir::Existing::refuse);
+    if (!flags.resume)
+      return true;
+    checkpoint = findCheckpoint(folder);
+    if (checkpoint) {
+      adopt(checkpoint->state(), program.plan, flags);
+      return true;
+    }
+    const auto mark = readRunMark(folder);
+    if (!mark && !out->wasEmpty())
+      fail("{} holds files but no run to resume: choose another folder with --out, or replace them with --force",
+           inQuotes(folder, 1000));
+    if (mark && mark->identity != program.plan.identity)
+      fail("{} holds a run of another program, or of {} before it was changed: choose another folder with --out, or "
+           "replace it with --force",
+           inQuotes(folder, 1000), program.plan.name);
+    if (mark && mark->status == "finished") {
+      if (!flags.quiet)
+        fmt::print(stderr, "the run in {} is finished; --force repeats it\n", out->path());
+      return false;
+    }
+    return true;
+  }
+
+  /// All that can fail before the folder is touched.
+  void prepare() {
+    setThreads(flags.threads > 0 ? flags.threads : availableCores());
+    if (!flags.trace.empty())
+      trace.emplace(flags.trace);
     program.load();
+    StudyOptions options;
+    options.data = flags.data;
+    options.out = out ? &*out : nullptr;
+    options.progress = &progress;
+    options.printGradchecks = mode == RunMode::gradcheck;
+    options.checkpointSeconds = flags.checkpoint;
+    study.emplace(program, options);
+    CheckpointState &origin = study->origin;
+    origin.run = program.identity();
+    origin.started = now();
+    origin.command = command;
+    if (checkpoint) {
+      const CheckpointState &state = checkpoint->state();
+      checkSameRun(origin.run, state.run, checkpoint->place());
+      study->resume(*checkpoint);
+      origin.started = state.started;
+      origin.command = state.command;
+      origin.resumed = state.resumed + 1;
+    }
+    facts.command = origin.command;
+    facts.started = origin.started;
+    facts.resumed = origin.resumed;
     facts.loadSeconds = secondsSince(start);
     if (trace)
       marks.emplace(program.descriptor, Marks::timelineEvents);
-    study.emplace(program, options);
-    catchSignals();
-    study->run();
-    facts.status = "finished";
-    if (mode == RunMode::gradcheck && study->failedGradcheck) {
+    if (!out)
+      return;
+    if (!checkpoint)
+      out->remove(checkpointName, checkpointExtension); // of a run that this one replaces
+    facts.status = "running";
+    writeRunJson(*out, program, nullptr, facts);
+  }
+
+  int execute() {
+    try {
+      catchSignals();
+      study->run();
+      study->finishCheckpoint();
+      facts.status = "finished";
+      if (mode != RunMode::gradcheck || !study->failedGradcheck)
+        return 0;
       fmt::print(stderr, "error: a gradient or a Hessian-vector product does not agree with central differences\n");
-      status = 1;
+      return 1;
+    } catch (const Interrupted &) {
+      facts.status = "interrupted";
+      return 128 + interruptSignal();
+    } catch (const std::bad_alloc &) {
+      facts.error = "the machine is out of memory: take a smaller batch or network, or record less";
+    } catch (const std::exception &e) {
+      facts.error = e.what();
     }
-  } catch (const Interrupted &) {
-    facts.status = "interrupted";
-    status = 130;
-  } catch (const std::bad_alloc &) {
     facts.status = "failed";
-    facts.error = "the machine is out of memory: take a smaller batch or network, or record less";
-    status = 1;
-  } catch (const std::exception &e) {
-    facts.status = "failed";
-    facts.error = e.what();
-    status = 1;
+    return 1;
   }
-  progress.clear();
-  // Whatever happened, what was recorded is kept.
-  if (out) {
+
+  /// Writes something that a run leaves, however it ended. The first error is the one to tell.
+  template <class Write> void leave(int &status, Write &&write) {
     try {
-      if (study)
+      write();
+    } catch (const std::exception &e) {
+      if (facts.error.empty())
+        facts.error = e.what();
+      status = status ? status : 1;
+    }
+  }
+
+  int finish(int status) {
+    progress.clear();
+    if (out)
+      leave(status, [&] {
         study->writeTables(true);
-      facts.seconds = secondsSince(start);
-      writeRunJson(*out, program, study ? &*study : nullptr, facts);
-    } catch (const std::exception &e) {
-      // The first error is the one to tell.
-      if (facts.error.empty())
-        facts.error = e.what();
-      status = status ? status : 1;
-    }
+        facts.seconds = study->elapsed();
+        writeRunJson(*out, program, &*study, facts);
+        if (facts.status == "finished")
+          out->remove(checkpointName, checkpointExtension);
+      });
+    if (marks)
+      leave(status, [&] {
+        writeTimeline(*trace, *marks, program.plan.name);
+        if (!flags.quiet)
+          fmt::print(stderr, "{}\n", describeTimeline(*trace, *marks));
+      });
+    if (!facts.error.empty())
+      complain(facts.error);
+    if (facts.status == "interrupted")
+      fmt::print(stderr, "interrupted{}\n", out ? "; to go on: " + resumeCommand(command) : "");
+    else if (facts.status == "finished" && out && !flags.quiet)
+      fmt::print(stderr, "results in {}\n", out->path());
+    return status;
   }
-  if (marks) {
-    try {
-      writeTimeline(*trace, *marks, program.plan.name);
-      if (!flags.quiet)
-        fmt::print(stderr, "{}\n", describeTimeline(*trace, *marks));
-    } catch (const std::exception &e) {
-      if (facts.error.empty())
-        facts.error = e.what();
-      status = status ? status : 1;
-    }
-  }
-  if (!facts.error.empty())
-    complain(facts.error);
-  if (facts.status == "interrupted")
-    fmt::print(stderr, "interrupted{}\n", out ? ": what there is so far is in " + out->path() : "");
-  else if (facts.status == "finished" && out && !flags.quiet)
-    fmt::print(stderr, "results in {}\n", out->path());
-  return status;
-}
+};
 
 int runProgram(const hw_program &program, const RunFlags &flags, RunMode mode,
                const std::vector<std::string> &command) {
   try {
     runtime::Program loaded(program);
-    return runLoaded(loaded, flags, mode, command);
+    return Run(loaded, flags, mode, command).run();
   } catch (const std::exception &e) {
     return complain(e.what());
   }
@@ -229,7 +348,8 @@ int runExecutable(const hw_program &program, int argc, char **argv) {
     } catch (const CLI::ParseError &e) {
       return complain(fmt::format("{} (see {} --help)", e.what(), argv[0]));
     }
-    return runLoaded(loaded, flags, RunMode::executable, {argv, argv + argc});
+    const std::vector<std::string> command(argv, argv + argc);
+    return Run(loaded, flags, RunMode::executable, command).run();
   } catch (const std::exception &e) {
     return complain(e.what());
   }

@@ -19,7 +19,8 @@ struct RunFlags {
   std::string data = ".";
   std::string out;   ///< empty: out/<name>
   std::string trace; ///< file for a timeline; empty: none
-  bool force = false, quiet = false;
+  bool force = false, resume = false, quiet = false;
+  double checkpoint = 30; ///< seconds from one checkpoint to the next
 };
 
 enum class RunMode {
@@ -28,7 +29,7 @@ enum class RunMode {
   gradcheck   ///< prints gradcheck tables; writes no files; fails if an entry is off
 };
 
-/// Declares --set, --threads, --data, --out, --force, --trace, --quiet.
+/// Declares --set, --threads, --data, --out, --force, --resume, --checkpoint, --trace, --quiet.
 void addRunFlags(CLI::App &app, RunFlags &flags);
 
 /// "name=value" as a pair. Throws one sentence if it is not one, or the value is not a number.
@@ -37,7 +38,8 @@ std::pair<std::string, double> parseSetting(const std::string &text);
 /// What --help ends with: settings with their values, tables, figures, files.
 std::string describeProgram(const hw_program &program);
 
-/// Runs `program`; errors go to stderr as one sentence. Returns the exit status: 0, 1 after an error, 130 after Ctrl-C.
+/// Runs `program`; errors go to stderr as one sentence. Returns the exit status: 0, 1 after an error, 130 after Ctrl-C,
+/// 143 after SIGTERM.
 /// `command`: argv, for run.json. Threads are set for the process: one program at a time.
 int runProgram(const hw_program &program, const RunFlags &flags, RunMode mode, const std::vector<std::string> &command);
 

@@ -237,12 +237,11 @@ private:
     node->entry = &program.entries[fn];
     node->function = node->entry->function;
     node->bench = json.value("bench", "");
-    for (const char *key : {"args", "results"}) {
-      for (Slot *s : slots(json.value(key, Json::array())))
+    for (auto [key, list] : {std::pair{"args", &node->reads}, {"results", &node->writes}})
+      for (const Slot *s : slots(json.value(key, Json::array()))) {
         node->addresses.push_back(s->data);
-      if (key[0] == 'a')
-        node->arguments = node->addresses.size();
-    }
+        list->push_back(s);
+      }
     return node;
   }
 
@@ -352,6 +351,8 @@ private:
       return save(json);
     if (op == "plot")
       return plot(json);
+    if (op == "checkpoint")
+      return std::make_unique<Node>(NodeKind::checkpoint);
     if (op == "stop") {
       auto node = std::make_unique<StopNode>();
       node->slot = scalar(json, "slot");
@@ -608,6 +609,7 @@ Plan readPlanHead(const hw_program &program) {
     plan.name = json.value("name", "program");
     plan.precision = json.value("precision", "f32");
     plan.quick = json.value("quick", false);
+    plan.identity = json.value("identity", "");
     plan.arena = json.value("arena", uint64_t{0});
     plan.scratch = json.value("scratch", uint64_t{0});
     if (json.contains("nets"))

@@ -53,7 +53,8 @@ enum class NodeKind {
   clear,
   save,
   plot,
-  stop
+  stop,
+  checkpoint
 };
 
 struct Node {
@@ -69,7 +70,7 @@ struct CallNode : Node {
   hw_function function = nullptr;
   const hw_entry *entry = nullptr;
   std::vector<void *> addresses;
-  size_t arguments = 0;
+  std::vector<const Slot *> reads, writes; ///< the slots at these addresses
   std::string bench; ///< not empty: only there for `hwc bench`, which times it under this name
 };
 
@@ -265,6 +266,7 @@ struct Setting {
 /// A plan in memory. Slots have addresses once `bind` gave them an arena.
 struct Plan {
   std::string name, precision;
+  std::string identity; ///< a hash of the module that was compiled, settings that are not fixed aside
   bool quick = false;
   uint64_t arena = 0, scratch = 0;
   std::vector<Slot> slots;

@@ -51,4 +51,19 @@ void Program::load() {
     oneDnn = std::make_unique<OneDnn>(descriptor.matmuls, descriptor.matmul_count);
 }
 
+RunIdentity Program::identity() const {
+  RunIdentity identity{plan.name,
+                       plan.identity,
+                       HW_VERSION,
+                       descriptor.cpu ? descriptor.cpu : "",
+                       oneDnnVersion(),
+                       descriptor.vector_bytes,
+                       threads(),
+                       plan.quick,
+                       {}};
+  for (const Setting &setting : plan.settings)
+    identity.settings.emplace_back(setting.name, setting.value);
+  return identity;
+}
+
 } // namespace hw::runtime

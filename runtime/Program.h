@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/Abi.h"
+#include "runtime/Checkpoint.h"
 #include "runtime/Marks.h"
 #include "runtime/Memory.h"
 #include "runtime/OneDnn.h"
@@ -22,6 +23,9 @@ public:
   /// Gets memory, reads the plan's body, makes oneDNN's products (for the threads set), writes the settings' slots.
   /// Nothing is allocated later.
   void load();
+
+  /// Whose run this is, as checkpoints say it. To be asked once it is loaded.
+  RunIdentity identity() const;
 
   const hw_program &descriptor;
   Plan plan;

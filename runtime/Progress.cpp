@@ -42,10 +42,11 @@ static std::string speed(double stepsPerSecond) {
 
 static std::string lossText(double loss) { return fmt::format("{:.4g}", loss); }
 
-void Progress::begin(std::string name, int64_t stepCount, int64_t epochCount) {
+void Progress::begin(std::string name, int64_t stepCount, int64_t epochCount, int64_t done) {
   label = oneLine(name, 60);
   steps = stepCount;
   epochs = epochCount;
+  first = done;
   start = lastLine = Clock::now();
   lastDraw = {};
 }
@@ -55,11 +56,11 @@ std::string Progress::count(int64_t done, int64_t epoch) const {
 }
 
 void Progress::update(int64_t done, int64_t epoch, double loss) {
-  if (style == Style::none || done <= 0)
+  if (style == Style::none || done <= first)
     return;
   const auto now = Clock::now();
   const double passed = std::chrono::duration<double>(now - start).count();
-  const double rate = static_cast<double>(done) / std::max(passed, 1e-9);
+  const double rate = static_cast<double>(done - first) / std::max(passed, 1e-9);
   const double left = static_cast<double>(steps - done) / rate;
   const std::string facts = fmt::format("{}  {}  loss {}  {}  {} left", label, count(done, epoch), lossText(loss),
                                         speed(rate), duration(left));
@@ -100,7 +101,7 @@ void Progress::end(int64_t done, int64_t epoch, double loss, const char *reason)
     return;
   const double passed = secondsSince(start);
   fmt::print(stream, "{}  {}  loss {}  {:.2f} s ({}){}{}\n", label, count(done, epoch), lossText(loss), passed,
-             speed(static_cast<double>(done) / std::max(passed, 1e-9)), *reason ? ", " : "", reason);
+             speed(static_cast<double>(done - first) / std::max(passed, 1e-9)), *reason ? ", " : "", reason);
   std::fflush(stream);
 }
 

@@ -21,8 +21,8 @@ public:
 
   Progress(std::FILE *stream, Style style) : stream(stream), style(style) {}
 
-  /// A training of `steps` steps starts; `epochs` of them, or 0 if it counts in steps.
-  void begin(std::string label, int64_t steps, int64_t epochs);
+  /// A training of `steps` steps starts, or goes on after `done` of them; `epochs`, or 0 if it counts in steps.
+  void begin(std::string label, int64_t steps, int64_t epochs, int64_t done = 0);
   /// After `done` steps. To be called some ten times a second: see Train.cpp.
   void update(int64_t done, int64_t epoch, double loss);
   /// The training is over, for the reason given in the last words, if any.
@@ -39,7 +39,7 @@ private:
   std::FILE *stream;
   Style style;
   std::string label;
-  int64_t steps = 0, epochs = 0;
+  int64_t steps = 0, epochs = 0, first = 0;
   Clock::time_point start, lastLine, lastDraw;
   bool drawn = false;
 };

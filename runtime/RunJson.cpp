@@ -7,10 +7,13 @@
 
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 
 namespace hw::runtime {
 
 using Json = nlohmann::ordered_json;
+
+static constexpr const char *name = "run", *extension = ".json", *running = "running";
 
 /// JSON has no number for what is not finite.
 static Json number(double value) {
@@ -50,6 +53,7 @@ void writeRunJson(OutDir &out, const Program &program, const Study *study, const
   json["settings"] = Json::object();
   for (const Setting &setting : plan.settings)
     json["settings"][setting.name] = number(setting.value);
+  json["identity"] = plan.identity;
   json["precision"] = plan.precision;
   json["quick"] = plan.quick;
   json["versions"] = {{"hwc", HW_VERSION}, {"runtime", HW_ABI}};
@@ -62,6 +66,7 @@ void writeRunJson(OutDir &out, const Program &program, const Study *study, const
   json["started"] = facts.started;
   json["seconds"] = facts.seconds;
   json["load_seconds"] = facts.loadSeconds;
+  json["resumed"] = facts.resumed;
   if (!plan.nets.empty())
     json["nets"] = Json::parse(plan.nets);
   json["trainings"] = Json::array();
@@ -95,11 +100,28 @@ void writeRunJson(OutDir &out, const Program &program, const Study *study, const
     }
     json["tables"][table->name()] = std::move(entry);
   }
-  AtomicFile file = out.create("run", ".json");
+  AtomicFile file = out.create(name, extension);
   // Texts come from model files and command lines: what is not UTF-8 must not end the run here.
   file.write(json.dump(2, ' ', false, Json::error_handler_t::replace));
   file.write("\n");
-  file.commit();
+  file.commit(facts.status != running);
+}
+
+std::optional<RunMark> readRunMark(const std::string &folder) {
+  // Whatever may lie there under that name.
+  constexpr std::streamsize longest = 64 << 20;
+  std::ifstream file(folder + "/" + name + extension, std::ios::binary);
+  std::string text(1 << 16, '\0');
+  std::string all;
+  while (file && static_cast<std::streamsize>(all.size()) < longest) {
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    all.append(text, 0, static_cast<size_t>(file.gcount()));
+  }
+  const Json json = Json::parse(all, nullptr, false);
+  if (!json.is_object() || !json.contains("identity") || !json["identity"].is_string() || !json.contains("status") ||
+      !json["status"].is_string())
+    return std::nullopt;
+  return RunMark{json["identity"].get<std::string>(), json["status"].get<std::string>()};
 }
 
 } // namespace hw::runtime

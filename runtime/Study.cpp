@@ -1,6 +1,7 @@
 #include "runtime/Study.h"
 
 #include "runtime/LinearAlgebra.h"
+#include "runtime/Liveness.h"
 #include "runtime/Marks.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Safetensors.h"
@@ -10,6 +11,7 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <set>
 
 namespace hw::runtime {
 
@@ -18,7 +20,7 @@ namespace hw::runtime {
 static volatile std::sig_atomic_t signalled = 0;
 
 static void onSignal(int number) {
-  signalled = 1;
+  signalled = number;
   // The second one ends the program at once.
   std::signal(number, SIG_DFL);
 }
@@ -30,27 +32,49 @@ void catchSignals() {
   for (int number : {SIGINT, SIGTERM})
     sigaction(number, &action, nullptr);
 }
-bool wasInterrupted() { return signalled != 0; }
+int interruptSignal() { return signalled; }
 void clearInterrupt() { signalled = 0; }
-
-static void checkInterrupt() {
-  if (signalled)
-    throw Interrupted();
-}
 
 //---- the walk --------------------------------------------------------------------------------------------------------
 
+static Clock::duration duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 Study::Study(Program &program, StudyOptions options)
-    : program(program), options(std::move(options)), start(Clock::now()), lastWrite(start) {}
+    : program(program), options(std::move(options)), start(Clock::now()), lastWrite(start),
+      nextCheckpoint(start + duration(this->options.checkpointSeconds)) {
+  if (this->options.out)
+    writer = std::make_unique<CheckpointWriter>(this->options.out->path(checkpointName, checkpointExtension));
+  for (const auto &node : program.plan.body)
+    if (node->kind == NodeKind::dataset)
+      data[static_cast<const DatasetNode &>(*node).slot] = {static_cast<const DatasetNode *>(node.get()), {}};
+}
 Study::~Study() = default;
 
 void Study::run() {
   // A missing file should not end a run that is hours old. (It is read when the plan gets there: its slot may serve
   // others before.)
-  for (const auto &node : program.plan.body)
-    if (node->kind == NodeKind::dataset)
-      checkDataset(static_cast<const DatasetNode &>(*node), options.data, csv);
+  for (const auto &[slot, source] : data)
+    checkDataset(*source.node, options.data, csv);
   run(program.plan.body);
+}
+
+void Study::run(const Body &body) {
+  if (wholes)
+    return runWhole(body);
+  for (Frame frame(*this); frame.at < static_cast<int64_t>(body.size());) {
+    run(*body[static_cast<size_t>(frame.at)]);
+    ++frame.at;
+    safePoint();
+  }
+}
+
+void Study::runWhole(const Body &body) {
+  ++wholes;
+  for (const auto &node : body)
+    run(*node);
+  --wholes;
 }
 
 /// How a timeline calls a node that takes its time; null for the others, and for those that say so themselves.
@@ -122,6 +146,9 @@ void Study::run(Node &node) {
     if (static_cast<StopNode &>(node).slot->at() != 0)
       stopping = true;
     return;
+  case NodeKind::checkpoint:
+    checkpointAsked = true; // the safe point behind it writes
+    return;
   }
 }
 
@@ -138,19 +165,37 @@ void Study::loop(ForNode &node) {
     fail("{}the loop over {} runs from {} to {}: both must be finite", node.where.empty() ? "" : node.where + ": ",
          node.variable, shortest(from), shortest(to));
   loops.push_back(&node);
-  for (int64_t i = 0; i < static_cast<int64_t>(turns); ++i) {
-    node.index->set(from + static_cast<double>(i));
+  for (Frame turn(*this); turn.at < static_cast<int64_t>(turns); ++turn.at) {
+    node.index->set(from + static_cast<double>(turn.at));
     run(node.body);
-    checkInterrupt();
   }
   loops.pop_back();
 }
 
+/// Of an evaluation in batches: the batch, and the sums of the means so far.
+class BatchesFrame : public Frame {
+public:
+  BatchesFrame(Study &study, BatchesNode &node) : Frame(study), node(node) {
+    auto from = kept.begin();
+    for (auto &result : node.results)
+      for (double &sum : result.sum)
+        sum = from == kept.end() ? 0 : *from++;
+  }
+  std::vector<double> numbers() const override {
+    std::vector<double> sums;
+    for (const auto &result : node.results)
+      sums.insert(sums.end(), result.sum.begin(), result.sum.end());
+    return sums;
+  }
+
+private:
+  const BatchesNode &node;
+};
+
 void Study::batches(BatchesNode &node) {
   const int64_t full = node.rows / node.batch, tail = node.rows % node.batch;
-  for (auto &result : node.results)
-    std::fill(result.sum.begin(), result.sum.end(), 0.0);
-  for (int64_t batch = 0; batch < full + (tail ? 1 : 0); ++batch) {
+  for (BatchesFrame frame(*this, node); frame.at < full + (tail ? 1 : 0);) {
+    const int64_t batch = frame.at;
     const bool isTail = batch == full;
     const int64_t rows = isTail ? tail : node.batch;
     if (Slot *indices = isTail ? node.tailIndices : node.rowIndices) {
@@ -158,7 +203,7 @@ void Study::batches(BatchesNode &node) {
       for (int64_t i = 0; i < rows; ++i)
         index[i] = static_cast<int32_t>(batch * node.batch + i);
     }
-    run(isTail ? node.tail : node.body);
+    runWhole(isTail ? node.tail : node.body);
     for (auto &result : node.results) {
       const Slot &from = isTail ? *result.tailFrom : *result.from;
       if (result.mean)
@@ -167,7 +212,8 @@ void Study::batches(BatchesNode &node) {
       else
         std::memcpy(result.slot->data + static_cast<uint64_t>(batch) * result.from->bytes, from.data, from.bytes);
     }
-    checkInterrupt();
+    ++frame.at;
+    safePoint();
   }
   for (auto &result : node.results)
     for (size_t i = 0; i < result.sum.size(); ++i)
@@ -181,21 +227,23 @@ void Study::dense(DenseNode &node) {
   constexpr int64_t block = 16;
   std::vector<std::byte> collected(static_cast<size_t>(std::min(block, columns)) * node.output->bytes);
   std::memset(node.input->data, 0, node.input->bytes);
-  for (int64_t first = 0; first < columns; first += block) {
+  for (Frame frame(*this); frame.at * block < columns;) {
+    const int64_t first = frame.at * block;
     const int64_t width = std::min(block, columns - first);
     for (int64_t j = 0; j < width; ++j) {
       node.input->set(1, first + j);
-      run(node.body);
+      runWhole(node.body);
       node.input->set(0, first + j);
       std::memcpy(collected.data() + static_cast<uint64_t>(j) * node.output->bytes, node.output->data,
                   node.output->bytes);
-      checkInterrupt();
     }
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < width; ++j)
         std::memcpy(node.result->data + static_cast<uint64_t>(i * columns + first + j) * size,
                     collected.data() + static_cast<uint64_t>(j) * node.output->bytes + static_cast<uint64_t>(i) * size,
                     size);
+    ++frame.at;
+    safePoint();
   }
 }
 
@@ -301,5 +349,146 @@ void Study::plot(PlotNode &node) {
 }
 
 void Study::train(TrainNode &node) { Training(*this, node).run(); }
+
+//---- checkpoints -----------------------------------------------------------------------------------------------------
+
+Frame::Frame(Study &study) : study(study) {
+  const size_t depth = study.frames.size();
+  study.frames.push_back(this);
+  if (depth >= study.pending.size())
+    return;
+  FrameState &state = study.pending[depth];
+  at = state.at;
+  part = state.part;
+  kept = std::move(state.numbers);
+  if (depth + 1 == study.pending.size())
+    study.pending.clear();
+}
+Frame::~Frame() { study.frames.pop_back(); }
+
+void Study::safePoint() {
+  if (wholes)
+    return;
+  const bool isLast = wasInterrupted();
+  if (writer && !replaying) {
+    if (isLast || checkpointAsked || (Clock::now() >= nextCheckpoint && !writer->isBusy()))
+      writeCheckpoint();
+    if (isLast)
+      writer->wait();
+  }
+  if (isLast)
+    throw Interrupted();
+}
+
+void Study::writeCheckpoint() {
+  const auto before = Clock::now();
+  Checkpoint &checkpoint = writer->next();
+  collect(checkpoint);
+  writer->start();
+  checkpointAsked = false;
+  const double least = 100 * secondsSince(before);
+  nextCheckpoint = Clock::now() + duration(std::min(std::max(options.checkpointSeconds, least), 60.0));
+}
+
+void Study::finishCheckpoint() {
+  if (writer)
+    writer->wait();
+}
+
+/// ui64, which files do not have, is kept as the same bits of i64.
+static DType checkpointType(hw_dtype type) { return fileType(type).value_or(DType::i64); }
+
+static std::string tableName(const Table &table) { return "table " + table.name(); }
+
+/// What a checkpoint calls its tensors: what is being trained, by its name; the rest by number.
+static std::vector<std::string> tensorNames(const Plan &plan, const PlaceInPlan &place) {
+  std::map<const Slot *, std::string> carried;
+  std::set<std::string> taken;
+  for (const TrainNode *training : place.trainings)
+    for (const Carried &value : training->carried)
+      if (taken.insert(value.name).second)
+        carried.emplace(value.slot, value.name);
+  std::vector<std::string> names;
+  for (const Slot *slot : place.live) {
+    const auto named = carried.find(slot);
+    names.push_back(named != carried.end() ? named->second : fmt::format("slot {}", slot - plan.slots.data()));
+  }
+  return names;
+}
+
+void Study::collect(Checkpoint &checkpoint) {
+  CheckpointState &state = checkpoint.state;
+  state = origin;
+  state.seconds = elapsed();
+  state.stopping = stopping;
+  state.trainings = reports;
+  state.files = options.out->requests();
+  for (const Frame *frame : frames)
+    state.frames.push_back({frame->at, frame->part, frame->numbers()});
+  const PlaceInPlan place = placeInPlan(program.plan, state.frames, "the run's place");
+  const auto names = tensorNames(program.plan, place);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Slot &slot = *place.live[i];
+    if (const auto source = data.find(&slot); source != data.end()) {
+      if (!source->second.sum)
+        source->second.sum = checksum(slot.data, slot.bytes);
+      state.sums[names[i]] = *source->second.sum;
+    } else
+      std::memcpy(checkpoint.add(names[i], checkpointType(slot.type), slot.shape, slot.bytes), slot.data, slot.bytes);
+  }
+  for (const auto &table : program.plan.tables) {
+    state.tables.push_back({table->name(), table->rows(), table->texts()});
+    const Shape shape = {table->rows(), static_cast<int64_t>(table->width())};
+    const uint64_t rowBytes = table->width() * sizeof(double);
+    std::byte *to =
+        checkpoint.add(tableName(*table), DType::f64, shape, static_cast<uint64_t>(table->rows()) * rowBytes);
+    for (int64_t row = 0; row < table->rows(); ++row, to += rowBytes)
+      std::memcpy(to, table->row(row), rowBytes);
+  }
+}
+
+void Study::resume(const CheckpointFile &checkpoint) {
+  const CheckpointState &state = checkpoint.state();
+  const PlaceInPlan place = placeInPlan(program.plan, state.frames, checkpoint.place());
+  const auto names = tensorNames(program.plan, place);
+  // Data first: while it was read, its neighbours were not there yet.
+  for (size_t i = 0; i < names.size(); ++i)
+    if (const auto source = data.find(place.live[i]); source != data.end())
+      readDataAgain(source->second, names[i], checkpoint);
+  for (size_t i = 0; i < names.size(); ++i)
+    if (const Slot &slot = *place.live[i]; !data.contains(&slot))
+      std::memcpy(slot.data, checkpoint.read(names[i], checkpointType(slot.type), slot.shape).data(), slot.bytes);
+  restoreTables(checkpoint);
+  for (const auto &[name, extension] : state.files)
+    options.out->fileName(name, extension);
+  reports = state.trainings;
+  stopping = state.stopping;
+  pending = state.frames;
+  start -= duration(state.seconds);
+}
+
+void Study::readDataAgain(Source &source, const std::string &name, const CheckpointFile &checkpoint) {
+  const DatasetNode &node = *source.node;
+  loadDataset(node, options.data, csv);
+  source.sum = checksum(node.slot->data, node.slot->bytes);
+  const auto &sums = checkpoint.state().sums;
+  if (const auto then = sums.find(name); then == sums.end() || then->second != *source.sum)
+    fail("{}the data of {} is not what it was when {} was written: bring it back, or start over with --force",
+         node.where.empty() ? "" : node.where + ": ", node.path.empty() ? node.type + "()" : inQuotes(node.path),
+         checkpoint.place());
+}
+
+void Study::restoreTables(const CheckpointFile &checkpoint) {
+  const auto &kept = checkpoint.state().tables;
+  for (size_t i = 0; i < program.plan.tables.size(); ++i) {
+    Table &table = *program.plan.tables[i];
+    const bool isSame = i < kept.size() && kept[i].name == table.name();
+    const Shape shape = {isSame ? kept[i].rows : -1, static_cast<int64_t>(table.width())};
+    if (!elementCount(shape))
+      doesNotFit(checkpoint.place());
+    const Tensor rows = checkpoint.read(tableName(table), DType::f64, shape);
+    table.restore(kept[i].rows, rows.as<double>(), kept[i].texts);
+  }
+}
 
 } // namespace hw::runtime

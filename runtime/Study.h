@@ -1,6 +1,7 @@
 // The interpreter of plans: what an experiment does, in order. Arithmetic is compiled; this walks the nodes between.
 #pragma once
 
+#include "runtime/Checkpoint.h"
 #include "runtime/Plan.h"
 #include "runtime/Program.h"
 #include "runtime/Progress.h"
@@ -15,29 +16,43 @@
 
 namespace hw::runtime {
 
-/// Ctrl-C, SIGTERM: whoever runs a loop asks after each turn and throws Interrupted.
+/// Ctrl-C, SIGTERM: thrown where a run can stop, after a checkpoint if it leaves any.
 struct Interrupted {};
 void catchSignals();
-bool wasInterrupted();
+/// The signal that asks to stop, or 0.
+int interruptSignal();
+inline bool wasInterrupted() { return interruptSignal() != 0; }
 void clearInterrupt();
 
 /// CSV files read so far: a node takes one column.
 using CsvCache = std::map<std::string, std::shared_ptr<CsvTable>>;
-
-/// What run.json says of one training.
-struct TrainReport {
-  std::string label;
-  std::vector<std::pair<std::string, double>> loops; ///< the run-time loops around it
-  double seed = 0, loss = 0, seconds = 0;
-  int64_t epochs = 0, steps = 0;
-  const char *end = "finished"; ///< "stopped" (by stop when), "interrupted", "not finite"
-};
 
 struct StudyOptions {
   std::string data = ".";       ///< folder that data sets' paths start from
   OutDir *out = nullptr;        ///< none: nothing is written (bench, gradcheck)
   Progress *progress = nullptr; ///< none: silent
   bool printGradchecks = false; ///< as a table on stdout
+  double checkpointSeconds = 30; ///< from one checkpoint to the next, or longer if that would take over 1 % of the time
+};
+
+class Study;
+
+/// What a run is in the middle of: a body, a loop, an evaluation, a training. Those that are alive make the place in
+/// the plan that a checkpoint holds; when a run goes on from one, they start with what it says.
+class Frame {
+public:
+  explicit Frame(Study &study);
+  virtual ~Frame();
+  Frame(const Frame &) = delete;
+  Frame &operator=(const Frame &) = delete;
+
+  int64_t at = 0, part = 0; // as in FrameState
+  /// What else has to be kept, and what was; empty if this starts anew.
+  virtual std::vector<double> numbers() const { return {}; }
+  std::vector<double> kept;
+
+private:
+  Study &study;
 };
 
 class Study {
@@ -45,6 +60,8 @@ public:
   Study(Program &program, StudyOptions options);
   virtual ~Study();
 
+  /// To be called before run(), which then goes on from there. Throws where the file does not fit the program.
+  void resume(const CheckpointFile &checkpoint);
   /// Runs the plan. Throws hw::Error, or Interrupted.
   void run();
   /// Writes the rows that tables hold and their files do not yet. Called while it runs, and once after it, however that
@@ -52,6 +69,13 @@ public:
   void writeTables(bool close = false);
 
   const std::vector<TrainReport> &trainings() const { return reports; }
+  /// Whose run this is; filled in by the caller, with what else a checkpoint says of the process.
+  CheckpointState origin;
+  /// Seconds since the run started, in all its processes.
+  double elapsed() const { return secondsSince(start); }
+  /// Waits for a checkpoint that is being written. Throws if it cannot be.
+  void finishCheckpoint();
+
   Program &program;
   const StudyOptions options;
   bool failedGradcheck = false; ///< an entry is off by more than 1e-6
@@ -63,11 +87,12 @@ protected:
 
 private:
   friend class Training;
+  friend class Frame;
 
-  void run(const Body &body) {
-    for (const auto &node : body)
-      run(*node);
-  }
+  /// Node by node, with a chance for a checkpoint after each.
+  void run(const Body &body);
+  /// Without one: a step, a batch.
+  void runWhole(const Body &body);
   void run(Node &node);
   void loop(ForNode &node);
   void batches(BatchesNode &node);
@@ -80,13 +105,34 @@ private:
   void plot(PlotNode &node);
   void note(const std::string &line);
 
+  /// A place where a run can go on: writes a checkpoint if it is time or if the run was asked to stop, which it then
+  /// does.
+  void safePoint();
+  void writeCheckpoint();
+  void collect(Checkpoint &checkpoint);
+  void restoreTables(const CheckpointFile &checkpoint);
+
+  /// What a file holds is not kept in checkpoints, but read again: the slot of a data set has nothing else in it.
+  struct Source {
+    const DatasetNode *node = nullptr;
+    std::optional<uint32_t> sum; // of the slot's bytes, once it was needed
+  };
+  void readDataAgain(Source &source, const std::string &name, const CheckpointFile &checkpoint);
+
   std::vector<TrainReport> reports;
   CsvCache csv;
   std::vector<const ForNode *> loops; // being run, outermost first
   std::map<const Table *, std::unique_ptr<CsvWriter>> files;
-  Clock::time_point start, lastWrite;
-  bool stopping = false;  // a `stop when` held
-  bool replaying = false; // finding a NaN: nothing leaves the program
+  Clock::time_point start, lastWrite, nextCheckpoint;
+  bool stopping = false;        // a `stop when` held
+  bool replaying = false;       // finding a NaN: nothing leaves the program
+  bool checkpointAsked = false; // by a `checkpoint`
+  int wholes = 0;               // bodies being run that are not left in between
+
+  std::vector<const Frame *> frames;        // alive, outermost first
+  std::vector<FrameState> pending;          // of the checkpoint, until all of them are alive again
+  std::unique_ptr<CheckpointWriter> writer; // none if nothing is written
+  std::map<const Slot *, Source> data;      // read at the top level
 };
 
 /// One execution of a `train` node, turn by turn. Everything is allocated by the constructor.
@@ -106,6 +152,7 @@ public:
   int64_t epochSteps() const { return stepsPerEpoch; }
 
 private:
+  class Run;
   struct Snapshot {
     int64_t step = -1;
     std::vector<std::byte> values;
@@ -116,9 +163,13 @@ private:
     std::vector<Rows> tables;
   };
 
+  void turns(Run &run);
+  /// For run.json and the progress: the training has ended, as `end` says.
+  void report(const Run &run, const char *end);
+  /// `every` blocks from number `part` - 1 on, if it is not 0: those before it have run.
+  void runEvery(int64_t completed, int64_t &part);
   bool isTail(int64_t step) const { return node.hasTail() && step % stepsPerEpoch == stepsPerEpoch - 1; }
   void startEpoch(int64_t epoch);
-  void runEvery(int64_t completed);
   bool weightsFinite() const;
   void takeSnapshot(int64_t step);
   void restore();

@@ -57,16 +57,27 @@ double *Table::append() {
   return row;
 }
 
+void Table::restore(int64_t rows, const double *cells, std::vector<std::string> texts) {
+  numbers.clear();
+  for (size_t i = 0; i < texts.size(); ++i)
+    numbers.emplace(texts[i], static_cast<double>(i));
+  textList = std::move(texts);
+  truncate(0);
+  written = 0;
+  for (int64_t i = 0; i < rows; ++i, cells += width())
+    std::copy_n(cells, width(), append());
+}
+
 double Table::intern(std::string_view text) {
-  const auto [found, fresh] = numbers.try_emplace(std::string(text), static_cast<double>(texts.size()));
+  const auto [found, fresh] = numbers.try_emplace(std::string(text), static_cast<double>(textList.size()));
   if (fresh)
-    texts.emplace_back(text);
+    textList.emplace_back(text);
   return found->second;
 }
 
 const std::string &Table::text(double cell) const {
   static const std::string none;
-  return std::isnan(cell) ? none : texts[static_cast<size_t>(cell)];
+  return std::isnan(cell) ? none : textList[static_cast<size_t>(cell)];
 }
 
 double Table::reduce(Reduction reduction, const Column &column) const {

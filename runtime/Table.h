@@ -52,6 +52,11 @@ public:
   /// Forgets all rows from `rows` on.
   void truncate(int64_t rows) { count = rows; }
 
+  /// The rows as they were, and all texts: `cells` has rows * width() elements. Nothing counts as written yet.
+  void restore(int64_t rows, const double *cells, std::vector<std::string> texts);
+  /// Texts by the number that stands for them.
+  const std::vector<std::string> &texts() const { return textList; }
+
   /// The number that stands for `text` in a cell.
   double intern(std::string_view text);
   /// The text of a cell; empty if it is missing.
@@ -69,7 +74,7 @@ private:
   size_t cells = 0;
   int64_t rowsPerChunk = 1, count = 0, written = 0;
   std::vector<std::unique_ptr<double[]>> chunks; // kept when rows go: a hidden table is refilled again and again
-  std::vector<std::string> texts;
+  std::vector<std::string> textList;
   std::unordered_map<std::string, double> numbers; // of texts
 };
 

@@ -67,97 +67,117 @@ void Training::place(int64_t step) {
 double Training::turn(int64_t step) {
   place(step);
   const bool tail = isTail(step);
-  study.run(tail ? node.tail : node.body);
+  study.runWhole(tail ? node.tail : node.body);
   const Slot *loss = tail ? node.tailLoss : node.loss;
   return loss ? loss->at() : 0;
 }
 
-void Training::runEvery(int64_t completed) {
+void Training::runEvery(int64_t completed, int64_t &part) {
   const int64_t epochs = completed / stepsPerEpoch;
   const bool epochEnds = completed % stepsPerEpoch == 0;
-  for (Every &every : node.every) {
+  for (size_t k = part > 0 ? static_cast<size_t>(part) - 1 : 0; k < node.every.size(); ++k) {
+    Every &every = node.every[k];
     if (every.epochs ? !epochEnds || epochs % every.period != 0 : completed % every.period != 0)
       continue;
+    part = static_cast<int64_t>(k) + 1;
     every.epoch->set(static_cast<double>(epochs));
     every.step->set(static_cast<double>(completed));
     study.run(every.body);
     if (study.stopping)
-      return;
+      break;
   }
+  part = 0;
 }
 
 //---- all turns -------------------------------------------------------------------------------------------------------
 
+/// Of a training: its completed steps, which `every` block it is in, and three numbers.
+class Training::Run : public Frame {
+public:
+  explicit Run(Study &study) : Frame(study) {
+    if (kept.empty()) {
+      outerStopping = std::exchange(study.stopping, false);
+      return;
+    }
+    loss = kept[0];
+    start -= std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(kept[1]));
+    outerStopping = kept[2] != 0;
+  }
+  std::vector<double> numbers() const override { return {loss, secondsSince(start), outerStopping ? 1.0 : 0.0}; }
+
+  double loss = NAN;
+  Clock::time_point start = Clock::now();
+  bool outerStopping = false; // a training inside `every` must not end the one around it
+};
+
+void Training::report(const Run &run, const char *end) {
+  if (study.replaying)
+    return;
+  TrainReport r;
+  r.label = node.label;
+  for (const ForNode *loop : study.loops)
+    r.loops.emplace_back(loop->variable, loop->index->at());
+  r.seed = node.seed->at();
+  r.loss = run.loss;
+  r.seconds = secondsSince(run.start);
+  r.epochs = run.at / stepsPerEpoch;
+  r.steps = run.at;
+  r.end = end;
+  study.reports.push_back(std::move(r));
+  if (study.options.progress)
+    study.options.progress->end(run.at, run.at / stepsPerEpoch, run.loss,
+                                end == std::string_view("finished") ? "" : end);
+}
+
 void Training::run() {
-  const auto start = Clock::now();
   const Span span("training", name());
+  Run run(study);
+  try {
+    turns(run);
+  } catch (const Interrupted &) {
+    report(run, "interrupted");
+    throw;
+  }
+  report(run, study.stopping ? "stopped" : "finished");
+  study.stopping = run.outerStopping;
+}
+
+void Training::turns(Run &run) {
+  int64_t &done = run.at;
   std::optional<Span> epoch;
   Progress *progress = study.replaying ? nullptr : study.options.progress;
   if (progress)
-    progress->begin(name(), total, node.epochs ? total / std::max<int64_t>(stepsPerEpoch, 1) : 0);
-  // A training inside `every` must not end the one around it.
-  const bool outerStopping = std::exchange(study.stopping, false);
-
+    progress->begin(name(), total, node.epochs ? total / std::max<int64_t>(stepsPerEpoch, 1) : 0, done);
   // The clock is read some fifty times a second, however long a step takes.
   double perStep = 0;
-  int64_t nextLook = 1, lastLook = 0;
-  auto lastTime = start;
-  int64_t nextSnapshot = 0, done = 0;
-  double loss = NAN;
-  const char *end = "finished";
-  auto report = [&] {
-    if (study.replaying)
-      return;
-    TrainReport r;
-    r.label = node.label;
-    for (const ForNode *loop : study.loops)
-      r.loops.emplace_back(loop->variable, loop->index->at());
-    r.seed = node.seed->at();
-    r.loss = loss;
-    r.seconds = secondsSince(start);
-    r.epochs = done / stepsPerEpoch;
-    r.steps = done;
-    r.end = end;
-    study.reports.push_back(std::move(r));
-    if (progress)
-      progress->end(done, done / stepsPerEpoch, loss, end == std::string_view("finished") ? "" : end);
-  };
-
-  while (done < total) {
+  int64_t lastLook = done, nextLook = done + 1, nextSnapshot = 0;
+  auto lastTime = Clock::now();
+  if (run.part > 0) // a checkpoint was written within that block
+    runEvery(done, run.part);
+  while (done < total && !study.stopping) {
     const int64_t step = done;
-    // The weights to go back to should the loss become NaN: at an epoch's start, and at most 1/500 of the time.
-    if (step >= nextSnapshot && step % stepsPerEpoch == 0 && !study.replaying) {
+    // The weights to go back to should the loss become NaN: at an epoch's start, and at most 1/500 of the time. After a
+    // checkpoint there are none yet.
+    if (!study.replaying && (snapshot.step < 0 || (step >= nextSnapshot && step % stepsPerEpoch == 0))) {
       const auto before = Clock::now();
       takeSnapshot(step);
       const double cost = secondsSince(before);
       nextSnapshot = step + 1 + static_cast<int64_t>(500 * std::min(cost / std::max(perStep, 1e-7), 1e6));
       if (perStep == 0) // no step timed yet: look again soon
-        nextSnapshot = std::min<int64_t>(nextSnapshot, 500);
+        nextSnapshot = std::min<int64_t>(nextSnapshot, step + 500);
     }
     if (stepsPerEpoch > 1 && step % stepsPerEpoch == 0) {
       epoch.reset(); // ends, before the next begins
       epoch.emplace("epoch", "epoch", step / stepsPerEpoch);
     }
-    loss = turn(step);
-    if (!std::isfinite(loss) && !study.replaying) {
-      end = "not finite";
-      report();
-      explain(step, loss);
+    run.loss = turn(step);
+    if (!std::isfinite(run.loss) && !study.replaying) {
+      report(run, "not finite");
+      explain(step, run.loss);
     }
     ++done;
     if (!node.every.empty())
-      runEvery(done);
-    if (wasInterrupted()) {
-      end = "interrupted";
-      if (!study.replaying)
-        saveWeights("interrupted", done);
-      report();
-      throw Interrupted();
-    }
-    if (study.stopping) {
-      end = "stopped";
-      break;
-    }
+      runEvery(done, run.part);
     if (done >= nextLook) {
       const auto now = Clock::now();
       const double passed = std::chrono::duration<double>(now - lastTime).count();
@@ -167,13 +187,13 @@ void Training::run() {
       lastLook = done;
       lastTime = now;
       if (progress)
-        progress->update(done, done / stepsPerEpoch, loss);
+        progress->update(done, done / stepsPerEpoch, run.loss);
       if (!study.replaying && std::chrono::duration<double>(now - study.lastWrite).count() > 5)
         study.writeTables();
-    }
+      study.safePoint();
+    } else if (wasInterrupted())
+      study.safePoint();
   }
-  study.stopping = outerStopping;
-  report();
 }
 
 //---- not a number ----------------------------------------------------------------------------------------------------
@@ -248,9 +268,10 @@ void Training::restore() {
 
 void Training::replayTo(int64_t step) {
   restore();
+  int64_t part = 0;
   for (int64_t s = snapshot.step; s < step; ++s) {
     turn(s);
-    runEvery(s + 1);
+    runEvery(s + 1, part);
     if (wasInterrupted())
       throw Interrupted();
   }
@@ -264,21 +285,24 @@ void Training::explain(int64_t badStep, double loss) {
   if (study.options.out) {
     const std::string file = node.label + "-before-nan";
     saveWeights(file, epochStart);
-    kept = fmt::format("; the weights at the start of epoch {} are in {}", epochStart / stepsPerEpoch,
-                       study.options.out->path(file, ".safetensors"));
+    kept =
+        fmt::format("; the weights at {} are in {}",
+                    epochStart % stepsPerEpoch == 0 ? fmt::format("the start of epoch {}", epochStart / stepsPerEpoch)
+                                                    : fmt::format("step {}, where the run was resumed", epochStart),
+                    study.options.out->path(file, ".safetensors"));
   }
   // A loss can be NaN because an update made the weights so: then that update is to blame. (After the first snapshot,
   // only finite weights are kept; so if they are not finite there, they never were.)
   restore();
   const bool finiteAtStart = weightsFinite();
-  int64_t culprit = badStep;
+  int64_t culprit = badStep, part = 0;
   for (int64_t s = snapshot.step; finiteAtStart && s < badStep; ++s) {
     turn(s);
     if (!weightsFinite()) {
       culprit = s;
       break;
     }
-    runEvery(s + 1);
+    runEvery(s + 1, part);
     if (wasInterrupted())
       throw Interrupted();
   }

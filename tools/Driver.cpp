@@ -8,6 +8,9 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassManager.h"
 
+#include "llvm/Support/MD5.h"
+#include "llvm/Support/raw_ostream.h"
+
 #include <cstdio>
 #include <filesystem>
 #include <unistd.h>
@@ -118,6 +121,19 @@ bool Driver::differentiate() { return elaborate() && runPasses(buildDerivativePi
 
 bool Driver::outline() { return differentiate() && runPasses(buildOutlinePipeline); }
 
+/// What tells two programs apart, for checkpoints: a hash of the module without places in the source, so that a comment
+/// makes no difference, and without the settings that a run can still change; and of what chooses other arithmetic.
+static std::string identityOf(mlir::ModuleOp module, const backend::CompileOptions &options) {
+  mlir::OwningOpRef<mlir::ModuleOp> bare = module.clone();
+  (*bare)->removeAttr("hw.settings");
+  bare->walk([](study::SettingOp op) { op.setValue(llvm::APFloat(0.0)); });
+  std::string text;
+  llvm::raw_string_ostream(text) << *bare << int(options.products);
+  llvm::MD5 hash;
+  hash.update(text);
+  return hash.final().digest().str().str();
+}
+
 bool Driver::generate(backend::CompileOptions options) {
   options.name = stem();
   options.quick = request_.elaborate.quick;
@@ -125,6 +141,7 @@ bool Driver::generate(backend::CompileOptions options) {
   return late("generate code for", [&] {
     // Of a copy, as the backend rewrites what it compiles.
     mlir::OwningOpRef<mlir::ModuleOp> copy = module().clone();
+    (*copy)->setAttr("hw.identity", mlir::StringAttr::get(context_.get(), identityOf(module(), options)));
     compiled_ = backend::compileModule(*copy, options);
     return compiled_.has_value();
   });

@@ -252,7 +252,8 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
          "a network is a fn; `init(f, x, seed = 1)` makes its weights");
   }
   if (options.mode == ElaborateOptions::Gradcheck &&
-      (stmt.kind == StmtKind::Record || stmt.kind == StmtKind::Save || stmt.kind == StmtKind::Plot))
+      (stmt.kind == StmtKind::Record || stmt.kind == StmtKind::Save || stmt.kind == StmtKind::Checkpoint ||
+       stmt.kind == StmtKind::Plot))
     return false; // nothing is trained, so there is nothing to keep
   switch (stmt.kind) {
   case StmtKind::Assign:
@@ -311,7 +312,11 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
     runSave(*as<ast::Save>(stmt));
     return false;
   case StmtKind::Checkpoint:
-    fail(stmt.range, "`checkpoint` is not there yet", "`save net` keeps the weights");
+    if (step)
+      fail(stmt.range, "a `checkpoint` is written between the steps of a training, not in one",
+           "put it into a block: `every epoch { checkpoint }`");
+    study::CheckpointOp::create(builder, loc());
+    return false;
   case StmtKind::Quick:
     if (scope->type != Scope::File)
       fail(stmt.range, "`quick` belongs at the top level of the file");

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -97,6 +98,25 @@ std::string sanitised(std::string_view name) {
 
 // --- AtomicFile
 
+namespace {
+std::string temporaryName(std::string_view name, unsigned attempt) {
+  return fmt::format(".{}.{}-{}.tmp", name.substr(0, 200), getpid(), attempt);
+}
+
+/// Whether some process's temporaryName() gives it.
+bool isTemporaryName(std::string_view name) {
+  if (!name.starts_with('.') || !name.ends_with(".tmp"))
+    return false;
+  name.remove_suffix(4);
+  const size_t dash = name.find_last_not_of("0123456789");
+  if (dash == std::string_view::npos || dash + 1 == name.size() || name[dash] != '-')
+    return false;
+  name = name.substr(0, dash);
+  const size_t dot = name.find_last_not_of("0123456789");
+  return dot != std::string_view::npos && dot > 0 && dot + 1 < name.size() && name[dot] == '.';
+}
+} // namespace
+
 struct AtomicFile::State {
   Descriptor folder;
   std::string name, temporary, path, place;
@@ -116,7 +136,7 @@ AtomicFile::AtomicFile(int folder, std::string name, std::string path) : state(s
   s.path = std::move(path);
   s.place = inQuotes(s.path, 1000);
   for (unsigned attempt = 0;; ++attempt) {
-    s.temporary = fmt::format(".{}.{}-{}.tmp", s.name.substr(0, 200), getpid(), attempt);
+    s.temporary = temporaryName(s.name, attempt);
     s.file = Descriptor(
         openat(s.folder.fd, s.temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (s.file.fd >= 0)
@@ -151,14 +171,15 @@ const std::string &AtomicFile::place() const { return state->place; }
 
 void AtomicFile::write(const void *data, size_t n) { writeAll(state->file.fd, data, n, state->place); }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(bool durable) {
   State &s = *state;
-  if (fsync(s.file.fd) != 0 && errno != EINVAL && errno != EROFS)
+  if (durable && fsync(s.file.fd) != 0 && errno != EINVAL && errno != EROFS)
     fail("{} cannot be written: {}", s.place, std::strerror(errno));
   if (renameat(s.folder.fd, s.temporary.c_str(), s.folder.fd, s.name.c_str()) != 0)
     fail("{} cannot be written: {}; remove what is in its way", s.place, std::strerror(errno));
   s.committed = true;
-  fsync(s.folder.fd); // that the new name survives a power cut too; where a folder cannot be flushed, nothing is lost
+  if (durable)
+    fsync(s.folder.fd); // that the new name survives a power cut too; where a folder cannot be flushed, nothing is lost
 }
 
 // --- StreamFile
@@ -211,10 +232,12 @@ void StreamFile::close() {
 
 struct OutDir::State {
   std::string path;
+  bool wasEmpty = true;
   Descriptor folder;
   std::map<std::string, std::string, std::less<>> stems; // name given → name used
   std::map<std::string, std::string> stemOwner;          // lower-case stem → name given
   std::map<std::string, std::string> fileOwner;          // lower-case file → name given
+  std::vector<std::pair<std::string, std::string>> requests;
 
   bool taken(const std::map<std::string, std::string> &owners, const std::string &key, std::string_view name) const {
     auto it = owners.find(lower(key));
@@ -240,20 +263,30 @@ OutDir::OutDir(const std::string &path, Existing existing) : state(std::make_uni
   s.folder = Descriptor(open(s.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (s.folder.fd < 0 || faccessat(s.folder.fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
     fail("the results cannot be written to {}: {}; choose another folder with --out", place, std::strerror(errno));
-  if (existing == Existing::refuse) {
-    bool empty = std::filesystem::is_empty(s.path, error);
-    if (error)
-      fail("the folder {} cannot be looked into: {}; choose another with --out", place, error.message());
-    if (!empty)
-      fail("the folder {} already holds results; choose another with --out, or replace them with --force", place);
+  // (A file system without locks has none to be in the way.)
+  if (flock(s.folder.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail("another program is writing its results to {}: wait for its end, or choose another folder with --out", place);
+  for (const auto &entry : std::filesystem::directory_iterator(s.path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (isTemporaryName(name))
+      unlinkat(s.folder.fd, name.c_str(), 0); // under the lock, so no one is writing it
+    else
+      s.wasEmpty = false;
   }
+  if (error)
+    fail("the folder {} cannot be looked into: {}; choose another with --out", place, error.message());
+  if (existing == Existing::refuse && !s.wasEmpty)
+    fail("the folder {} already holds results; choose another with --out, or replace them with --force", place);
 }
 
 OutDir::~OutDir() = default;
 OutDir::OutDir(OutDir &&) noexcept = default;
 
 const std::string &OutDir::path() const { return state->path; }
+bool OutDir::wasEmpty() const { return state->wasEmpty; }
 int OutDir::descriptor() const { return state->folder.fd; }
+
+const std::vector<std::pair<std::string, std::string>> &OutDir::requests() const { return state->requests; }
 
 std::string OutDir::fileName(std::string_view name, std::string_view extension) {
   State &s = *state;
@@ -271,7 +304,8 @@ std::string OutDir::fileName(std::string_view name, std::string_view extension) 
     s.stemOwner.emplace(lower(stem), name);
   }
   std::string file = stem + std::string(extension);
-  s.fileOwner.emplace(lower(file), name);
+  if (s.fileOwner.emplace(lower(file), name).second)
+    s.requests.emplace_back(name, extension);
   return file;
 }
 

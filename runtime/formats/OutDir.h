@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace hw {
 
@@ -26,7 +28,8 @@ public:
   const std::string &place() const; ///< the path in quotes
   void write(const void *data, size_t n);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void commit();
+  /// `durable`: a power cut cannot undo it, at the price of waiting for the disk.
+  void commit(bool durable = true);
 
 private:
   friend class OutDir;
@@ -62,13 +65,16 @@ public:
     overwrite ///< --force, --resume: files of the same name are replaced, others are left alone
   };
 
-  /// Makes the folder and its parents. Throws one sentence if it is in the way of a file, not writable, or not empty.
+  /// Makes the folder and its parents. Throws one sentence if it is in the way of a file, not writable, not empty, or in
+  /// use by another process. What a process that was killed left half written is removed.
   OutDir(const std::string &path, Existing existing);
   ~OutDir();
   OutDir(OutDir &&) noexcept;
   OutDir &operator=(OutDir &&) = delete;
 
   const std::string &path() const;
+  /// Whether nothing was in the folder.
+  bool wasEmpty() const;
 
   /// A name for a file of this folder that is safe everywhere: letters (any script), digits, space and -_,=.()[]+ are
   /// kept, everything else becomes _, leading dots and dashes go, long names are cut, an empty one is "untitled". The
@@ -79,12 +85,18 @@ public:
   /// fileName() with the folder before it.
   std::string path(std::string_view name, std::string_view extension);
 
+  /// What fileName() was asked so far, in order: asked again of another OutDir, it gives the same answers from there on.
+  const std::vector<std::pair<std::string, std::string>> &requests() const;
+
   /// A file written all at once (weights, arrays, run.json). A link of that name is replaced, never followed.
   AtomicFile create(std::string_view name, std::string_view extension);
   /// A file that grows. A file or link of that name is removed first.
   StreamFile stream(std::string_view name, std::string_view extension);
   /// Makes way for a file that another program will write under fileName(): removes what is there, also a link.
   std::string makeWay(std::string_view name, std::string_view extension);
+
+  /// Removes the file of that name, if it is there.
+  void remove(std::string_view name, std::string_view extension) { makeWay(name, extension); }
 
   /// The folder's descriptor, to start a program in it.
   int descriptor() const;

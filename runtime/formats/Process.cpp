@@ -33,8 +33,13 @@ ProcessResult runProcess(const std::vector<std::string> &arguments, int folder, 
   posix_spawn_file_actions_adddup2(&actions, pipes[1], 1);
   posix_spawn_file_actions_adddup2(&actions, pipes[1], 2);
   posix_spawn_file_actions_addfchdir_np(&actions, folder);
+  // In a group of its own: Ctrl-C is for us, who finish the figure before we stop.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   pid_t child;
-  int error = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  int error = posix_spawnp(&child, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   close(pipes[1]);
   if (error != 0) {
