@@ -292,8 +292,7 @@ private:
         .Case<study::StopOp>([&](study::StopOp stop) {
           push(nodes, op, json::Object{{"op", "stop"}, {"slot", use(stop.getCondition())}});
         })
-        .Case<study::CheckpointOp>(
-            [&](study::CheckpointOp) { push(nodes, op, json::Object{{"op", "checkpoint"}}); })
+        .Case<study::CheckpointOp>([&](study::CheckpointOp) { push(nodes, op, json::Object{{"op", "checkpoint"}}); })
         .Default([&](Operation *) {
           op->emitError("internal error: arithmetic is left in the plan (study-outline moves it into functions)");
           failed = true;

@@ -10,7 +10,7 @@
 namespace hw::runtime {
 
 struct PlaceInPlan {
-  std::vector<const Slot *> live;            ///< in the plan's order
+  std::vector<const Slot *> live;           ///< in the plan's order
   std::vector<const TrainNode *> trainings; ///< that are being run, innermost first
 };
 

@@ -71,7 +71,7 @@ struct CallNode : Node {
   const hw_entry *entry = nullptr;
   std::vector<void *> addresses;
   std::vector<const Slot *> reads, writes; ///< the slots at these addresses
-  std::string bench; ///< not empty: only there for `hwc bench`, which times it under this name
+  std::string bench;                       ///< not empty: only there for `hwc bench`, which times it under this name
 };
 
 struct CopyNode : Node {

@@ -31,6 +31,7 @@ void catchSignals() {
   action.sa_flags = SA_RESTART; // a file being written is not torn
   for (int number : {SIGINT, SIGTERM})
     sigaction(number, &action, nullptr);
+  std::signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of write(), as a full disk is
 }
 int interruptSignal() { return signalled; }
 void clearInterrupt() { signalled = 0; }

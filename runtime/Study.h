@@ -28,10 +28,10 @@ void clearInterrupt();
 using CsvCache = std::map<std::string, std::shared_ptr<CsvTable>>;
 
 struct StudyOptions {
-  std::string data = ".";       ///< folder that data sets' paths start from
-  OutDir *out = nullptr;        ///< none: nothing is written (bench, gradcheck)
-  Progress *progress = nullptr; ///< none: silent
-  bool printGradchecks = false; ///< as a table on stdout
+  std::string data = ".";        ///< folder that data sets' paths start from
+  OutDir *out = nullptr;         ///< none: nothing is written (bench, gradcheck)
+  Progress *progress = nullptr;  ///< none: silent
+  bool printGradchecks = false;  ///< as a table on stdout
   double checkpointSeconds = 30; ///< from one checkpoint to the next, or longer if that would take over 1 % of the time
 };
 

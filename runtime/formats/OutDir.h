@@ -65,8 +65,8 @@ public:
     overwrite ///< --force, --resume: files of the same name are replaced, others are left alone
   };
 
-  /// Makes the folder and its parents. Throws one sentence if it is in the way of a file, not writable, not empty, or in
-  /// use by another process. What a process that was killed left half written is removed.
+  /// Makes the folder and its parents. Throws one sentence if it is in the way of a file, not writable, not empty, or
+  /// in use by another process. What a process that was killed left half written is removed.
   OutDir(const std::string &path, Existing existing);
   ~OutDir();
   OutDir(OutDir &&) noexcept;
@@ -85,7 +85,8 @@ public:
   /// fileName() with the folder before it.
   std::string path(std::string_view name, std::string_view extension);
 
-  /// What fileName() was asked so far, in order: asked again of another OutDir, it gives the same answers from there on.
+  /// What fileName() was asked so far, in order: asked again of another OutDir, it gives the same answers from there
+  /// on.
   const std::vector<std::pair<std::string, std::string>> &requests() const;
 
   /// A file written all at once (weights, arrays, run.json). A link of that name is replaced, never followed.

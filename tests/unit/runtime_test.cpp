@@ -25,6 +25,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <random>
 #include <sstream>
@@ -75,7 +76,7 @@ struct Builder {
   Json slots = Json::array(), settings = Json::array(), body = Json::array();
   uint64_t arena = 0;
   std::vector<hw_entry> entries;
-  std::string text;
+  std::string identity = "1", text;
   hw_program program{};
 
   int slot(const char *type, Shape shape = {}) {
@@ -94,7 +95,7 @@ struct Builder {
     return {{"op", "call"}, {"fn", entries.size() - 1}, {"args", args}, {"results", results}};
   }
   const hw_program &build() {
-    const Json plan = {{"version", 1}, {"name", "unit"}, {"precision", "f64"},   {"arena", arena},
+    const Json plan = {{"version", 1}, {"name", "unit"}, {"identity", identity}, {"precision", "f64"}, {"arena", arena},
                        {"scratch", 0}, {"slots", slots}, {"settings", settings}, {"body", body}};
     text = plan.dump();
     program = {HW_ABI, 16, "test", text.data(), text.size(), entries.data(), entries.size(), nullptr, 0};
@@ -967,7 +968,7 @@ TEST_CASE("programs that this runtime or CPU cannot run are refused in a sentenc
   CHECK_THROWS_WITH_AS(Ran{unknown}, doctest::Contains("frobnicate"), Error);
 }
 
-TEST_CASE("Ctrl-C ends after the step, with weights, tables, run.json and the timeline so far") {
+TEST_CASE("Ctrl-C ends after the step, with a checkpoint, tables, run.json, the timeline and the command to go on") {
   Builder b;
   const TrainParts p = addTraining(b, 100, "epochs", 4, 0, [](void *const *a, void *s) {
     descend(a, s);
@@ -984,9 +985,9 @@ TEST_CASE("Ctrl-C ends after the step, with weights, tables, run.json and the ti
   const std::string text = captured(2, [&] { status = runMain(b.build(), {"--out", out, "--trace", out + ".json"}); });
   clearInterrupt();
   CHECK(status == 130);
-  CHECK(text.find("interrupted: what there is so far is in " + out) != std::string::npos);
+  CHECK(text.find("interrupted; to go on: unit --out " + out + " --resume\n") != std::string::npos);
   CHECK(seen.size() == 5); // five steps, and nothing after the training
-  CHECK(SafetensorsFile(out + "/interrupted.safetensors").read("linear1.weight").as<double>()[0] ==
+  CHECK(SafetensorsFile(out + "/run.checkpoint.safetensors").read("net.linear1.weight").as<double>()[0] ==
         3 * (1 - std::pow(0.5, 5)));
   CHECK(readText(out + "/t.csv") == "step\n1\n2\n3\n4\n5\n");
   CHECK(Json::parse(readText(out + "/run.json"))["status"] == "interrupted");
@@ -1384,4 +1385,209 @@ TEST_CASE("bench prints the kernels of a step if asked, out of the way of JSON, 
   CHECK(listed.out == "train1.step/real_time\n");
   CHECK(listed.err.find("--trace shows training steps") != std::string::npos);
   setThreads(availableCores());
+}
+
+//---- checkpoints -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+int64_t ticks = 0, interruptAt = -1; // calls of entries; the one that asks the program to stop
+int interruptWith = SIGINT;
+void tick() {
+  if (++ticks == interruptAt)
+    std::raise(interruptWith);
+}
+
+/// The next w, from all that a step sees.
+template <int n> void mixRows(void *const *a, void *) {
+  tick();
+  double *w = doubles(a[0]);
+  const auto *rows = static_cast<const int32_t *>(a[3]);
+  for (int i = 0; i < n; ++i)
+    w[i % 2] = 0.9 * w[i % 2] + std::sin(rows[i] + 0.1 * *doubles(a[1]) + 0.01 * *doubles(a[2]));
+  *doubles(a[5]) = w[0] * w[0] + w[1] * w[1];
+}
+
+/// A study with every kind of node that holds something while it runs: data, a loop around a training in shuffled
+/// batches with a smaller last one, whose blocks evaluate in batches, train another net, keep what the step recorded,
+/// and stop; a matrix column by column, tables with numbers, texts and vectors, files named by the loop.
+Builder everything() {
+  Builder b;
+  const int data = b.slot("f64", {2}), one = b.setting("one", 1), two = b.setting("two", 2), i = b.slot("f64");
+  const TrainParts p = addTraining(b, 3, "epochs", 10, 4, mixRows<4>, mixRows<2>);
+  Json train = b.body.back();
+  const TrainParts q = addTraining(b, 3, "steps", 4, 0, [](void *const *a, void *) {
+    tick();
+    doubles(a[0])[1] += 0.5 * *doubles(a[2]);
+    *doubles(a[5]) = doubles(a[0])[1];
+  });
+  Json inner = b.body.back();
+  b.body = Json::array();
+  inner["label"] = "inner";
+  inner["carried"][0]["name"] = "inner.w";
+  auto row = [&](const char *table, Json columns, bool hidden = false) {
+    return Json{{"op", "record"}, {"table", table}, {"hidden", hidden}, {"columns", columns}};
+  };
+  auto column = [](const char *name, int slot) { return Json{{"name", name}, {"slot", slot}}; };
+
+  const int mean = b.slot("f64"), rows2 = b.slot("i32", {2}), rows1 = b.slot("i32", {1}), part = b.slot("f64"),
+            part1 = b.slot("f64"), value = b.slot("f64"), isSmall = b.slot("i1"), epoch = b.slot("f64"),
+            step = b.slot("f64"), epoch2 = b.slot("f64"), step2 = b.slot("f64");
+  auto evaluate = [](void *const *a, void *) {
+    tick();
+    *doubles(a[2]) = doubles(a[0])[0] + 0.01 * *static_cast<const int32_t *>(a[1]);
+  };
+  const Json batches = {{"op", "batches"},
+                        {"rows", 5},
+                        {"batch", 2},
+                        {"row_indices", rows2},
+                        {"tail_indices", rows1},
+                        {"results", {{{"combine", "mean"}, {"slot", value}, {"from", part}, {"tail_from", part1}}}},
+                        {"body", {b.call(evaluate, {p.w, rows2}, {part})}},
+                        {"tail", {b.call(evaluate, {p.w, rows1}, {part1})}}};
+  const Json decide = b.call(
+      [](void *const *a, void *) {
+        tick();
+        *static_cast<uint8_t *>(a[2]) = *doubles(a[0]) == 2 && *doubles(a[1]) == 2; // the second run, after 2 epochs
+      },
+      {i, epoch}, {isSmall});
+  train["body"].push_back(row("#1", {column("loss", p.loss)}, true));
+  train["tail"].push_back(row("#1", {column("loss", p.loss)}, true));
+  train["every"] = {{{"period", 1},
+                     {"unit", "epochs"},
+                     {"epoch", epoch},
+                     {"step", step},
+                     {"body",
+                      {{{"op", "reduce"}, {"kind", "mean"}, {"table", "#1"}, {"column", "loss"}, {"slot", mean}},
+                       batches,
+                       decide,
+                       {{"op", "stop"}, {"slot", isSmall}},
+                       inner,
+                       row("t", {column("i", i), column("mean", mean), column("value", value), column("inner", q.w)}),
+                       {{"op", "clear"}, {"table", "#1"}}}}},
+                    {{"period", 2},
+                     {"unit", "steps"},
+                     {"epoch", epoch2},
+                     {"step", step2},
+                     {"body", {row("s", {column("step", step2), column("w", p.w)})}}}};
+
+  const int unit = b.slot("f64", {2}), image = b.slot("f64", {2}), matrix = b.slot("f64", {2, 2});
+  const Json dense = {{"op", "dense"},
+                      {"input", unit},
+                      {"output", image},
+                      {"result", matrix},
+                      {"body",
+                       {b.call(
+                           [](void *const *a, void *) {
+                             tick();
+                             doubles(a[2])[0] = doubles(a[0])[0] * doubles(a[1])[1];
+                             doubles(a[2])[1] = doubles(a[0])[1] + doubles(a[1])[0];
+                           },
+                           {p.w, unit}, {image})}}};
+  const Json copyData = b.call(
+      [](void *const *a, void *) {
+        tick();
+        for (int j = 0; j < 2; ++j)
+          doubles(a[2])[j] = doubles(a[0])[j] * *doubles(a[1]);
+      },
+      {data, i}, {p.w});
+  const Json loops = Json::array({{{"name", "i"}, {"slot", i}}});
+  b.body = {{{"op", "dataset"}, {"slot", data}, {"kind", "csv"}, {"path", "t.csv"}, {"part", "y"}},
+            {{"op", "for"},
+             {"variable", "i"},
+             {"index", i},
+             {"from", one},
+             {"to", two},
+             {"body",
+              {copyData,
+               train,
+               dense,
+               row("mixed", {{{"name", "what"}, {"value", "a text"}}}),
+               row("mixed", {column("what", i), column("m", matrix)}),
+               {{"op", "save"}, {"name", "w"}, {"format", "npy"}, {"slots", {p.w}}, {"loops", loops}}}}}};
+  return b;
+}
+
+fs::path dataFolder() {
+  const fs::path folder = scratchFolder();
+  fs::create_directories(folder);
+  std::ofstream(folder / "t.csv") << "y\n0.3\n-0.7\n";
+  return folder;
+}
+
+/// All files of a folder, run.json without what clocks say.
+std::map<std::string, std::string> filesOf(const fs::path &folder) {
+  std::map<std::string, std::string> files;
+  for (const auto &entry : fs::directory_iterator(folder)) {
+    std::string text = readText(entry.path());
+    if (entry.path().filename() == "run.json") {
+      Json json = Json::parse(text);
+      for (const char *key : {"command", "started", "seconds", "load_seconds", "resumed"})
+        json.erase(key);
+      for (Json &training : json["trainings"])
+        training.erase("seconds");
+      text = json.dump();
+    }
+    files[entry.path().filename().string()] = text;
+  }
+  return files;
+}
+
+/// A run that is asked to stop at call number `at`, or not.
+int runUntil(const hw_program &program, int64_t at, std::vector<std::string> arguments, std::string *errors = nullptr) {
+  ticks = 0;
+  interruptAt = at;
+  int status = 0;
+  const std::string text = captured(2, [&] { status = runMain(program, std::move(arguments)); });
+  clearInterrupt();
+  if (errors)
+    *errors = text;
+  return status;
+}
+
+} // namespace
+
+TEST_CASE("a run that is stopped anywhere and resumed leaves the bytes of one that was not") {
+  Builder b = everything();
+  const hw_program &program = b.build();
+  const std::string data = dataFolder().string(), whole = scratchFolder().string();
+  REQUIRE(runUntil(program, -1, {"--out", whole, "--data", data}) == 0);
+  const int64_t calls = ticks;
+  const auto expected = filesOf(whole);
+  CHECK(calls > 50);
+  REQUIRE(expected.size() == 6); // s, t, mixed; w twice; run.json
+  const Json ends = Json::parse(expected.at("run.json"))["trainings"];
+  CHECK(ends.size() == 7); // 5 inner ones, the outer twice
+  CHECK(ends.back()["end"] == "stopped");
+  for (int64_t at = 1; at <= calls; ++at) {
+    CAPTURE(at);
+    const std::string out = scratchFolder().string();
+    REQUIRE(runUntil(program, at, {"--out", out, "--data", data}) == 130);
+    CHECK(fs::exists(fs::path(out) / "run.checkpoint.safetensors"));
+    REQUIRE(runUntil(program, -1, {"--out", out, "--data", data, "--resume"}) == 0);
+    CHECK(ticks < calls);
+    CHECK(filesOf(out) == expected);
+  }
+  // Stopped again and again.
+  for (int64_t at : {1, 2, 3, 7}) {
+    CAPTURE(at);
+    const std::string out = scratchFolder().string();
+    int status = runUntil(program, at, {"--out", out, "--data", data});
+    int64_t resumed = 0;
+    for (; status == 130 && resumed < 2 * calls; ++resumed)
+      status = runUntil(program, at, {"--out", out, "--data", data, "--resume"});
+    CHECK(status == 0);
+    CHECK(filesOf(out) == expected);
+    CHECK(Json::parse(readText(fs::path(out) / "run.json"))["resumed"] == resumed);
+  }
+}
+
+TEST_CASE("SIGTERM, too, leaves a checkpoint, and exits with 143") {
+  Builder b = everything();
+  const std::string data = dataFolder().string(), out = scratchFolder().string();
+  interruptWith = SIGTERM;
+  CHECK(runUntil(b.build(), 5, {"--out", out, "--data", data}) == 143);
+  interruptWith = SIGINT;
+  CHECK(Json::parse(readText(fs::path(out) / "run.json"))["status"] == "interrupted");
+  CHECK(runUntil(b.build(), -1, {"--out", out, "--data", data, "--resume"}) == 0);
 }
