@@ -12,7 +12,7 @@ _hwc() {
     --products) COMPREPLY=($(compgen -W "auto library generated" -- "$current")); return ;;
     --out|--data|--bundle) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$current")); return ;;
     -o|--output|--trace) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); return ;;
-    --set|--threads|--cpu) return ;;
+    --set|--threads|--cpu|--checkpoint) return ;;
     completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")); return ;;
   esac
   if [[ -z $command ]]; then
@@ -20,7 +20,7 @@ _hwc() {
   elif [[ $current == -* ]]; then
     local flags="--help"
     case $command in
-      run) flags+=" --quick --f64 --cpu --set --threads --data --out --force --trace --quiet --describe" ;;
+      run) flags+=" --quick --f64 --cpu --set --threads --data --out --force --resume --checkpoint --trace --quiet --describe" ;;
       build) flags+=" --quick --f64 --cpu --set --data --output --bundle --marks" ;;
       check) flags+=" --quick --f64 --cpu --set --data" ;;
       emit) flags+=" --stage --quick --f64 --cpu --set --data --products --output" ;;

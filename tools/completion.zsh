@@ -28,7 +28,7 @@ _hwc() {
   case $command in
     check) _arguments $model_flags '*:model:_files -g "*.hw"' ;;
     run) _arguments $model_flags $program_flags '--out[where results go]:folder:_directories' \
-      '--force[replace an earlier run]' \
+      '--force[replace an earlier run]' '--resume[go on with an interrupted run]' '--checkpoint[seconds between checkpoints]:SECONDS:' \
       '--trace[a timeline in Chrome'"'"'s trace format]:file:_files' '--quiet[no progress]' '--describe[list settings, tables and figures]' '*:model:_files -g "*.hw"' ;;
     build) _arguments $model_flags {-o,--output}'[the executable to write]:file:_files' \
       '--bundle[copy all it needs there]:folder:_directories' '--marks[let --trace show kernels]' '*:model:_files -g "*.hw"' ;;

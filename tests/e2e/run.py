@@ -126,12 +126,24 @@ def same_results(a, b):
         check(name.endswith(".csv") and without_clocks(one) == without_clocks(two), f"{name} differs")
 
 
+def same_runs(a, b):
+    """Byte for byte, and run.json but for what clocks and command lines say."""
+    same_results(a, b)
+    one, two = (json.load(open(os.path.join(folder, "run.json"))) for folder in (a, b))
+    for about in (one, two):
+        for key in ("command", "started", "seconds", "load_seconds", "resumed"):
+            about.pop(key)
+        for training in about["trainings"]:
+            training.pop("seconds")
+    check(one == two, f"run.json differs: {one} and {two}")
+
+
 def safetensors(path):
     with open(path, "rb") as f:
         length, = struct.unpack("<Q", f.read(8))
         header, body = json.loads(f.read(length)), f.read()
     header.pop("__metadata__", None)
-    kinds = {"F32": "f", "F64": "d"}
+    kinds = {"F32": "f", "F64": "d", "I32": "i", "I64": "q"}
     return {n: struct.unpack("<%d%s" % ((e["data_offsets"][1] - e["data_offsets"][0]) // struct.calcsize(kinds[e["dtype"]]), kinds[e["dtype"]]),
                              body[e["data_offsets"][0]:e["data_offsets"][1]]) for n, e in header.items()}
 
@@ -460,9 +472,283 @@ def interrupted(where):
             process.kill()
             raise Failed("it did not end within 30 s of Ctrl-C")
         check(process.returncode not in (0, -2, -6, -9, -11) and not NEVER.search(text), f"exit {process.returncode}: {text[-600:]}")
-        kept = [f for f in files_of(f"{where}/{out}") if f.endswith(".safetensors")]
-        check(kept, f"no weights: {files_of(where)}; {text[-600:]}")
-        check(all(x == x for w in safetensors(f"{where}/{out}/{kept[0]}").values() for x in w), "the weights are not finite")
+        check(process.returncode == 130, f"exit {process.returncode}: {text[-600:]}")
+        check(re.search(r"to go on: .*--resume$", text.strip().splitlines()[-1]), f"not the command to go on: {text[-600:]}")
+        check(CHECKPOINT in files_of(f"{where}/{out}"), f"no checkpoint: {files_of(where)}; {text[-600:]}")
+        weights = safetensors(f"{where}/{out}/{CHECKPOINT}")
+        check(all(x == x for name, w in weights.items() if name.startswith("net.") for x in w), "the weights are not finite")
+        check(len([name for name in weights if name.startswith("net.")]) == 4, f"not the net's weights: {list(weights)}")
+
+
+# ---------------------------------------------------------------- checkpoints
+CHECKPOINT = "run.checkpoint.safetensors"
+SURVIVORS = {
+    # A bare training: mini-batches, shuffled, the last one smaller, with dropout.
+    "a training in batches": cases.DATA + """fn small(x) = x |> linear(24) |> tanh |> dropout(0.1) |> linear(1)
+net = init(small, d.x, seed = 3)
+train net on d batch 3 for 40000 epochs { minimize mse(net(x), y) with adam(lr = 1e-3) }
+save net
+""",
+    "a loop over seeds, with records and plots": cases.DATA + """fn small(x) = x |> linear(6) |> relu |> linear(1)
+for run in 1..3 {
+  net = init(small, d.x, seed = run)
+  train net on d batch 6 for 6000 epochs {
+    loss = mse(net(x), y)
+    minimize loss with adam(lr = 1e-2)
+    record steps: loss
+    every 50 epochs { record curve: loss = mean(loss), whole = mse(net(x), y) on d batch 7 }
+  }
+  save net
+  record ends on d: x, fitted = net(x)
+  plot "loss" on curve { line loss over epoch by run; log y }
+}
+plot "ends, {run}" on ends per run { points fitted over x[0] }
+""",
+    "two trainings, one in a block of another, early stopping": cases.NET + """best, kept, again = inf, net, net
+train net on d batch 8 for 12000 epochs {
+  minimize mse(net(x), y) with sgd(lr = 0.02, momentum = 0.9)
+  every 15 epochs {
+    v = mse(net(x), y) on d batch 9
+    kept = where(v < best, net, kept)
+    best = min(best, v)
+    train again on d for 40 steps { minimize mse(again(x), y) + 1e-3 * sum(again.weights^2) with adam(lr = 1e-3) }
+    record held: v, best, other = mse(again(x), y) on d
+    stop when epoch >= 9000
+  }
+}
+end = kept
+train end on d batch 5 ordered for 20000 epochs { minimize mse(end(x), y) with rmsprop(lr = 1e-4) }
+H = dense(hessian(mse(end(x), y) on d, end))
+record final: loss = mse(end(x), y) on d, least = eigvals(H)[0]
+save kept, end, again, H
+""",
+}
+
+
+def survives(name, source):
+    def case(where):
+        import random
+        write(where, {"model.hw": source})
+        good(where, "build", "model.hw", "-o", "fit")
+        flags = ["--quiet", "--threads", "2", "--checkpoint", "0"]
+        whole = good(where, "--out", "whole", *flags, program=f"{where}/fit")
+        killed = 0
+        for attempt in range(8):
+            process = subprocess.Popen([f"{where}/fit", "--out", "out", "--resume", *flags], cwd=where, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(timeout=random.uniform(0, 0.7 * whole.seconds))
+                check(process.returncode == 0, f"exit {process.returncode}")
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                killed += 1
+        good(where, "--out", "out", "--resume", *flags, program=f"{where}/fit")
+        check(killed, "it was never killed")
+        check(json.load(open(f"{where}/out/run.json"))["resumed"], "it never went on from a checkpoint")
+        same_runs(f"{where}/whole", f"{where}/out")
+        check(good(where, "--out", "out", "--resume", program=f"{where}/fit").err.strip().endswith("--force repeats it"), "not said to be finished")
+    TESTS.append((f"kill -9 at random moments, then --resume, leaves the same bytes: {name}", case))
+
+
+for _name, _source in SURVIVORS.items():
+    survives(_name, _source)
+
+
+def killed_with_checkpoint(where, *flags, program, out="out", seconds=0):
+    """Runs a program until it has written a checkpoint, and kills it."""
+    process = subprocess.Popen([program, "--out", out, "--checkpoint", str(seconds), *flags], cwd=where, stderr=subprocess.DEVNULL)
+    end = time.time() + 60
+    while not os.path.exists(f"{where}/{out}/{CHECKPOINT}"):
+        check(time.time() < end and process.poll() is None, f"no checkpoint: {files_of(where)}")
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+
+
+LONG = FIT.replace("5 epochs", "epochs epochs").replace("lr = 0.1", "lr = rate").replace("linear(4)", "linear(width)")
+LONG = "epochs, rate, width = 1000000000, 0.01, 4\n" + LONG.replace("  record curve: loss\n", "  every 1000 epochs { record curve: loss = mean(loss) }\n")
+
+
+def with_state(path, change):
+    """Rewrites a checkpoint's state, with its checksum."""
+    import zlib
+    raw = open(path, "rb").read()
+    length, = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8:8 + length])
+    state = json.loads(header["__metadata__"]["state"])
+    change(state)
+    text = json.dumps(state)
+    header["__metadata__"] = {"state": text, "state_crc32": str(zlib.crc32(text.encode()))}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + raw[8 + length:])
+
+
+@test
+def other_checkpoints(where):
+    """bad input: --resume with a checkpoint of another model, width, version, setting or data, each told in a sentence"""
+    values = struct.pack("<20f", *range(20))
+    source = LONG.replace("y = normal(0, 1, shape = [20, 1], seed = 2)", 'y = npy("t.npy")')
+    write(where, {"model.hw": source, "t.npy": cases.npy("(20, 1)", values, "<f4")})
+    good(where, "build", "model.hw", "-o", "model")
+    exe = f"{where}/model"
+    killed_with_checkpoint(where, "--threads", "2", "--set", "rate=0.02", program=exe)
+
+    def refused(*flags, words, change=None, program=exe, source=source):
+        shutil.rmtree(f"{where}/copy", ignore_errors=True)
+        shutil.copytree(f"{where}/out", f"{where}/copy")
+        if change:
+            with_state(f"{where}/copy/{CHECKPOINT}", change)
+        before = {f: open(f"{where}/copy/{f}", "rb").read() for f in files_of(f"{where}/copy")}
+        write(where, {"model.hw": source})
+        result = bad(where, *([] if program != HWC else ["run", "model.hw"]), "--out", "copy", "--resume", *flags, words=words, program=program)
+        check(len(result.err.strip().splitlines()) == 1, f"more than a sentence: {result}")
+        check({f: open(f"{where}/copy/{f}", "rb").read() for f in files_of(f"{where}/copy")} == before, "files were changed")
+
+    refused("--threads", "1", words=["2 threads", "--threads 2"])
+    refused("--set", "rate=0.03", words=["rate", r"0\.02", r"0\.03"])
+    refused("--force", words=["--resume", "--force"])
+    refused("--set", "width=5", words=["width = 4", "--set width=4"], program=HWC)
+    refused(words=["changed"], program=HWC, source=source.replace("tanh", "relu"))
+    refused(words=["changed"], program=HWC, source=source.replace("seed = 1", "seed = 4"))
+    refused(words=["quick"], program=HWC, source=source + "quick epochs = 1\n", *["--quick"])
+    refused(words=["another program", "other"], change=lambda s: s.update(program="other"))
+    refused(words=["version '9.9.9'"], change=lambda s: s.update(hwc="9.9.9"))
+    refused(words=["format 99"], change=lambda s: s.update(version=99))
+    refused(words=["i386"], change=lambda s: s.update(cpu="i386"))
+    refused(words=["oneDNN"], change=lambda s: s.update(oneDNN="1.2.3"))
+    refused(words=["does not fit"], change=lambda s: s["frames"][0].update(at=10**9))
+    refused(words=["does not fit"], change=lambda s: s["frames"].append(s["frames"][0]))
+    refused(words=["does not fit"], change=lambda s: s["tables"][0].update(name="other"))
+    refused(words=["damaged"], change=lambda s: s["tables"][0].update(rows=7))
+    refused(words=["damaged"], change=lambda s: s.update(frames=[]))
+    write(where, {"t.npy": cases.npy("(20, 1)", values[4:] + values[:4], "<f4")})
+    refused(words=[r"t\.npy", "not what it was"])
+    write(where, {"t.npy": cases.npy("(20, 1)", values, "<f4")})
+    # A comment makes no other program, and settings come with the checkpoint: killed, resumed and left to end.
+    write(where, {"model.hw": "// a comment\n" + source})
+    process = subprocess.Popen([HWC, "run", "model.hw", "--out", "out", "--resume"], cwd=where, stderr=subprocess.PIPE)
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=60)[1].decode()
+    check(process.returncode == 143 and "to go on: " in text, f"exit {process.returncode}: {text}")
+    about = json.load(open(f"{where}/out/run.json"))
+    check(about["settings"]["rate"] == 0.02 and about["threads"] == 2 and about["resumed"] == 1, f"{about}")
+
+
+@test
+def damaged_checkpoints(where):
+    """bad input: truncated, corrupt and foreign checkpoints, each told in a sentence"""
+    import random
+    write(where, {"model.hw": LONG})
+    good(where, "build", "model.hw", "-o", "fit")
+    killed_with_checkpoint(where, program=f"{where}/fit")
+    path = f"{where}/out/{CHECKPOINT}"
+    whole = open(path, "rb").read()
+    chance = random.Random(1)
+    bodies = [b"", b"x", whole[:7], whole[:40], whole[:len(whole) // 2], whole[:-1], whole + b"x", struct.pack("<Q", 1 << 60) + whole[8:], os.urandom(5000),
+              open(f"{where}/fit", "rb").read(4096)]
+    for _ in range(60):
+        at = chance.randrange(len(whole))
+        bodies.append(whole[:at] + bytes([whole[at] ^ (1 << chance.randrange(8))]) + whole[at + 1:])
+    for body in bodies:
+        with open(path, "wb") as f:
+            f.write(body)
+        result = bad(where, "--out", "out", "--resume", program=f"{where}/fit", words=[r"run\.checkpoint\.safetensors"], seconds=20)
+        check(len(result.err.strip().splitlines()) == 1, f"more than a sentence: {result}")
+    os.remove(path)
+    os.mkdir(path)
+    bad(where, "--out", "out", "--resume", program=f"{where}/fit", words=[r"run\.checkpoint\.safetensors", "folder"])
+
+
+@test
+def foreign_folder(where):
+    """bad input: --resume in a folder that is somebody else's, or in use"""
+    write(where, {"model.hw": LONG, "other.hw": FIT, "letters/mother.txt": "Dear mother"})
+    good(where, "build", "model.hw", "-o", "fit")
+    good(where, "run", "other.hw", "--out", "results")
+    for folder, words in (("letters", ["letters", "no run"]), ("results", ["results", "another program"])):
+        before = files_of(f"{where}/{folder}")
+        bad(where, "--out", folder, "--resume", program=f"{where}/fit", words=words)
+        check(files_of(f"{where}/{folder}") == before, "files were changed")
+    process = subprocess.Popen([f"{where}/fit", "--out", "out", "--resume"], cwd=where, stderr=subprocess.DEVNULL)
+    try:
+        end = time.time() + 30
+        while not os.path.exists(f"{where}/out/run.json") and time.time() < end:
+            time.sleep(0.02)
+        for flag in ("--resume", "--force"):
+            bad(where, "--out", "out", flag, program=f"{where}/fit", words=["another program is writing"])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def full_disk(where, program, prepare, words):
+    """A checkpoint that does not fit leaves the one before, and no other file; with room again the run ends as it should."""
+    path = f"{where}/out/{CHECKPOINT}"
+    before = open(path, "rb").read()
+    done = subprocess.run([program, "--out", "out", "--resume", "--checkpoint", "0", "--quiet"], cwd=where, capture_output=True, text=True, timeout=60, **prepare)
+    check(done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, f"exit {done.returncode}: {done.stderr}")
+    for word in words + [r"run\.checkpoint\.safetensors", "--resume"]:
+        check(re.search(word, done.stderr), f"the message lacks /{word}/: {done.stderr}")
+    check(open(path, "rb").read() == before, "the checkpoint before it is gone")
+    check(not [f for f in files_of(f"{where}/out") if f.endswith(".tmp")], f"left {files_of(where + '/out')}")
+
+
+# A million weights, with Adam's moments: 11 MB a checkpoint.
+BIG = cases.DATA + """fn big(x) = x |> linear(1000) |> tanh |> linear(900) |> tanh |> linear(1)
+net = init(big, d.x, seed = 1)
+train net on d batch 4 for 100 epochs { minimize mse(net(x), y) with adam(lr = 1e-4) }
+save net
+"""
+
+
+@test
+def file_too_large(where):
+    """bad input: a checkpoint that a limit does not let grow; the old one survives"""
+    import resource
+    write(where, {"model.hw": BIG})
+    good(where, "build", "model.hw", "-o", "fit")
+    good(where, "--out", "whole", "--threads", "2", program=f"{where}/fit")
+    killed_with_checkpoint(where, "--threads", "2", program=f"{where}/fit")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
+    full_disk(where, f"{where}/fit", {"preexec_fn": limit}, ["too large"])
+    good(where, "--out", "out", "--resume", program=f"{where}/fit")
+    same_runs(f"{where}/whole", f"{where}/out")
+
+
+@test
+def disk_full(where):
+    """bad input: a disk that is full while checkpointing; the old checkpoint survives"""
+    write(where, {"model.hw": BIG})
+    os.makedirs(f"{where}/out")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", f"{where}/out"], capture_output=True).returncode:
+        raise Skipped("a small file system can be mounted by root only")
+    try:
+        good(where, "build", "model.hw", "-o", "fit")
+        good(where, "--out", "whole", "--threads", "2", program=f"{where}/fit")
+        killed_with_checkpoint(where, "--threads", "2", program=f"{where}/fit")
+        with open(f"{where}/out/ballast", "wb") as f:
+            f.write(b"x" * (os.statvfs(f"{where}/out").f_bavail * os.statvfs(f"{where}/out").f_frsize - (2 << 20)))
+        full_disk(where, f"{where}/fit", {}, ["No space left", "free some space"])
+        os.remove(f"{where}/out/ballast")
+        good(where, "--out", "out", "--resume", program=f"{where}/fit")
+        same_runs(f"{where}/whole", f"{where}/out")
+    finally:
+        subprocess.run(["umount", f"{where}/out"])
+
+
+@test
+def asked_checkpoint(where):
+    """`checkpoint` writes one where it stands; in a step it is an error"""
+    write(where, {"model.hw": LONG.replace("every 1000 epochs {", "every 1000000 epochs { checkpoint;")})
+    good(where, "build", "model.hw", "-o", "fit")
+    killed_with_checkpoint(where, seconds=60, program=f"{where}/fit")
+    check(safetensors(f"{where}/out/{CHECKPOINT}").get("net.linear1.weight"), "not the net's weights")
+    write(where, {"model.hw": FIT.replace("  record curve: loss\n", "  checkpoint\n")})
+    bad(where, "run", "model.hw", words=[r"model\.hw:7:3", "every epoch"])
 
 
 # ---------------------------------------------------------------- the commands
