@@ -21,6 +21,7 @@
 #include <atomic>
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -36,6 +37,16 @@ using namespace hw;
 using namespace hw::runtime;
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
+
+static std::atomic<int64_t> allocations = 0;
+[[gnu::noinline]] void *operator new(size_t size) {
+  ++allocations;
+  if (void *memory = std::malloc(size))
+    return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void *memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void *memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -1590,4 +1601,78 @@ TEST_CASE("SIGTERM, too, leaves a checkpoint, and exits with 143") {
   interruptWith = SIGINT;
   CHECK(Json::parse(readText(fs::path(out) / "run.json"))["status"] == "interrupted");
   CHECK(runUntil(b.build(), -1, {"--out", out, "--data", data, "--resume"}) == 0);
+}
+
+TEST_CASE("a training's steps allocate nothing") {
+  static int64_t first, last;
+  Builder b;
+  addTraining(
+      b, 2000, "steps", 10, 4,
+      [](void *const *a, void *s) {
+        mixRows<4>(a, s);
+        const double step = *doubles(a[2]);
+        (step < 100 ? first : last) = allocations;
+      },
+      mixRows<2>);
+  Ran ran(b);
+  CHECK(first > 0);
+  CHECK(last == first);
+}
+
+TEST_CASE("a checkpoint's state reads back as it was, and anything else is one sentence") {
+  CheckpointState state;
+  state.run = {"a \"name\"", "abc", "0.1.0", "znver4", "v3", 64, 2, true, {{"rate", 0.1}, {"best", INFINITY}}};
+  state.started = "2026-01-01T00:00:00Z";
+  state.command = {"hwc", "run", "x y.hw"};
+  state.seconds = 1.5;
+  state.frames = {{3, 0, {}}, {12345678901, 2, {0.1, -INFINITY, 5e-324}}};
+  state.stopping = true;
+  state.trainings = {{"net", {{"i", 2}}, 5, 0.25, 1.5, 3, 30, "stopped"}};
+  state.tables = {{"t", 7, {"one", "zwei\n"}}};
+  state.files = {{"t", ".csv"}};
+  state.sums = {{"net.weight", 0xFFFFFFFFu}};
+  const std::string text = writeCheckpointState(state);
+  const CheckpointState back = readCheckpointState(text, "here");
+  CHECK(writeCheckpointState(back) == text);
+  CHECK(back.frames == state.frames);
+  CHECK(back.tables == state.tables);
+  CHECK(back.run.settings == state.run.settings);
+  CHECK(back.sums == state.sums);
+
+  std::mt19937 random(1);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string bytes = text;
+    for (int change = 0; change <= round % 4; ++change)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    if (round % 3 == 0)
+      bytes.resize(random() % bytes.size());
+    try {
+      readCheckpointState(bytes, "here");
+    } catch (const Error &e) {
+      ++refused;
+      CHECK(std::string_view(e.what()).starts_with("here is"));
+    }
+  }
+  CHECK(refused > 2000);
+  for (const std::string &bytes :
+       {std::string(), std::string(1 << 20, '['), std::string("{}"), std::string("[1, 2]"), std::string("null")})
+    CHECK_THROWS_WITH_AS(readCheckpointState(bytes, "here"), doctest::Contains("here is damaged"), Error);
+}
+
+TEST_CASE("a checkpoint holds what is live and nothing else") {
+  Builder b = everything();
+  const std::string data = dataFolder().string(), out = scratchFolder().string();
+  REQUIRE(runUntil(b.build(), 2, {"--out", out, "--data", data}) == 130); // in the first training's first step
+  std::vector<std::string> names;
+  const SafetensorsFile file(out + "/run.checkpoint.safetensors");
+  for (const auto &entry : file.entries())
+    names.push_back(entry.name);
+  std::sort(names.begin(), names.end());
+  // The file's data is read again; the loop's variable and bounds, the count and the seed are slots.
+  CHECK(std::count(names.begin(), names.end(), "net.linear1.weight") == 1);
+  CHECK(std::count_if(names.begin(), names.end(), [](auto &name) { return name.starts_with("table "); }) == 4);
+  const auto slots = std::count_if(names.begin(), names.end(), [](auto &name) { return name.starts_with("slot "); });
+  CHECK(slots < static_cast<int64_t>(b.slots.size()) / 2);
+  CHECK(CheckpointFile(out + "/run.checkpoint.safetensors").state().sums.count("slot 0") == 1);
 }
