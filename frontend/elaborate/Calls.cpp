@@ -463,13 +463,18 @@ Val Elaborator::init(Args &args) {
     std::string path = knownString(from, "the file that `init` reads");
     try {
       hw::SafetensorsFile stored(dataPath(path));
+      std::vector<std::string> names;
+      for (auto &one : stored.entries()) {
+        names.push_back(one.name);
+        // PyTorch's batch norm counts batches besides, which nothing here needs.
+        if (!code->index.count(one.name) && !StringRef(one.name).ends_with("num_batches_tracked"))
+          fail(range, hw::inQuotes(path) + " has a tensor `" + one.name + "`, and this net has none of that name",
+               "the file's names are those of the net that was saved: give this one the same layers");
+      }
       for (size_t i = 0; i < net->values.size(); ++i) {
         const std::string &name = code->parameters[i].name;
         ArrayRef<int64_t> shape = shapeOf(as<Tensor>(net->values[i])->ssa);
         auto *entry = stored.find(name);
-        std::vector<std::string> names;
-        for (auto &one : stored.entries())
-          names.push_back(one.name);
         if (!entry)
           fail(range, hw::inQuotes(path) + " has no tensor `" + name + "`; it has " + list(names),
                "the file's names are those of the net that was saved: give this one the same layers");

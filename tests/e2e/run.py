@@ -1051,6 +1051,133 @@ def data_files(where):
     check(open(f"{where}/out/c.npy", "rb").read().endswith(body), "the array read is not the array written")
 
 
+def near(a, b, tolerance=1e-12):
+    return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3)
+
+
+@test
+def smaller_batch(where):
+    """the last, smaller batch of an epoch or an evaluation counts by its rows, exactly"""
+    write(where, {"model.hw": """data d { x = f64(uniform(-1, 1, shape = [7, 1], seed = 1)); y = sin(3 * x) }
+fn line(x) = x |> linear(1)
+net = init(line, d.x, seed = 1)
+save x = d.x, y = d.y, start = net
+train net on d batch 3 ordered for 2 epochs {
+  loss = mse(net(x), y)
+  minimize loss with sgd(lr = 0.1)
+  record steps: loss
+}
+save end = net
+E = mse(net(x), y) on d batch 3
+record whole: loss = E, alone = mse(net(x), y) on d, big = mse(net(x), y) on d batch 100, slope = norm(grad(E, net)),
+  slopes = norm(grad(mse(net(x), y), net)) on d batch 3
+outputs = net(x) on d batch 3
+save outputs
+"""})
+    good(where, "run", "model.hw", "--out", "out")
+    numbers = lambda name: struct.unpack("<7d", open(f"{where}/out/{name}.npy", "rb").read()[-56:])
+    x, y = numbers("x"), numbers("y")
+    start, end = safetensors(f"{where}/out/start.safetensors"), safetensors(f"{where}/out/end.safetensors")
+
+    def loss_and_slope(w, b, rows):
+        errors = [w * x[i] + b - y[i] for i in rows]
+        n = len(errors)
+        return sum(e * e for e in errors) / n, 2 * sum(e * x[i] for e, i in zip(errors, rows)) / n, 2 * sum(errors) / n
+    w, b = start["linear1.weight"][0], start["linear1.bias"][0]
+    batches = [range(0, 3), range(3, 6), range(6, 7)]
+    losses = [float(row[-1]) for row in csv_rows(f"{where}/out/steps.csv")[1:]]
+    for step, loss in enumerate(losses):
+        expected, dw, db = loss_and_slope(w, b, batches[step % 3])
+        check(near(loss, expected), f"step {step}: a loss of {loss}, expected {expected}")
+        w, b = w - 0.1 * dw, b - 0.1 * db
+    check(len(losses) == 6 and near(end["linear1.weight"][0], w) and near(end["linear1.bias"][0], b), f"{end}, expected {w}, {b}")
+    rows = csv_rows(f"{where}/out/whole.csv")
+    found = dict(zip(rows[0], map(float, rows[1])))
+    loss, dw, db = loss_and_slope(w, b, range(7))
+    each = [loss_and_slope(w, b, rows) for rows in batches]
+    expected = {"loss": loss, "alone": loss, "big": loss, "slope": (dw * dw + db * db)**0.5,
+                "slopes": sum(len(r) * (p * p + q * q)**0.5 for r, (_, p, q) in zip(batches, each)) / 7}
+    check(found.keys() == expected.keys() and all(near(found[k], expected[k]) for k in expected), f"{found}, expected {expected}")
+    check(all(near(a, w * b_ + b) for a, b_ in zip(numbers("outputs"), x)), "the outputs of the batches are not joined in order")
+
+
+@test
+def stops_early(where):
+    """early stopping: an epoch's loss that changes by less than 1e-3, and patience with the best weights kept"""
+    write(where, {"model.hw": """data d { x = uniform(-1, 1, shape = [200, 3], seed = 1); y = sin(3 * x[:, 0:1]) + normal(0, 0.3, shape = [200, 1], seed = 3) }
+data held = d[150:200]
+fn mlp(x, a, b) = x |> linear(a) |> relu |> linear(b) |> relu |> linear(1)
+for a in [4, 16], b in [4, 16] {
+  net = init(mlp(a = a, b = b), d.x, seed = 1)
+  before = inf
+  train net on d[0:150] batch 32 for 500 epochs {
+    loss = mse(net(x), y)
+    minimize loss with adam(lr = 1e-2)
+    every epoch {
+      now = mean(loss)
+      record small: loss = now
+      stop when abs(now - before) < 1e-3
+      before = now
+    }
+  }
+  record sizes: size = net.weights.size
+}
+net = init(mlp(a = 64, b = 64), d.x, seed = 1)
+best, kept, bad = inf, net, 0
+train net on d[0:150] batch 32 for 500 epochs {
+  minimize mse(net(x), y) with adam(lr = 1e-2)
+  every epoch {
+    v = mse(net(x), y) on held batch 32
+    record patience: v
+    kept = where(v < best, net, kept)
+    bad = where(v < best, 0, bad + 1)
+    best = min(best, v)
+    stop when bad >= 4
+  }
+}
+record final: best, again = mse(kept(x), y) on held batch 32
+""".replace("fn mlp(x, a, b) = x", "fn mlp(x, a = 4, b = 4) = x")})
+    good(where, "run", "model.hw", "--out", "out")
+    rows = csv_rows(f"{where}/out/small.csv")
+    a, b, loss = (rows[0].index(name) for name in ("a", "b", "loss"))
+    for pair in {(row[a], row[b]) for row in rows[1:]}:
+        losses = [float(row[loss]) for row in rows[1:] if (row[a], row[b]) == pair]
+        changes = [abs(p - q) for p, q in zip(losses, losses[1:])]
+        check(len(losses) < 500 and changes[-1] < 1e-3 and all(c >= 1e-3 for c in changes[:-1]), f"{pair}: {losses}")
+    check([int(row[-1]) for row in csv_rows(f"{where}/out/sizes.csv")[1:]] == [41, 113, 137, 353], f"{csv_rows(where + '/out/sizes.csv')}")
+    about = json.load(open(f"{where}/out/run.json"))
+    check([training["end"] for training in about["trainings"]] == ["stopped"] * 5, f"{about['trainings']}")
+    held = [float(row[-1]) for row in csv_rows(f"{where}/out/patience.csv")[1:]]
+    check(len(held) - 1 - held.index(min(held)) == 4, f"not four epochs after the best: {held}")
+    final = csv_rows(f"{where}/out/final.csv")[1]
+    check(all(near(float(x), min(held), 1e-6) for x in final), f"the kept weights are not the best: {final}, {held}")
+
+
+@test
+def weights_from(where):
+    """init(..., from = ...): weights and state of another program or of another type start a net; other nets' are errors"""
+    good_tensors = {"linear1.weight": ([4, 3], [i / 16 for i in range(12)]), "linear1.bias": ([4], [0.5] * 4), "linear2.weight": ([1, 4], [0.25] * 4),
+                    "linear2.bias": ([1], [2.0])}
+
+    def stored(tensors, kind="F32"):
+        header, body = {}, b""
+        for name, (shape, values) in tensors.items():
+            data = struct.pack(f"<{len(values)}{'f' if kind == 'F32' else 'd'}", *values)
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+            body += data
+        text = json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + body
+    model = cases.NET.replace("seed = 1)\n", 'seed = 1, from = "w.safetensors")\n').replace("shape = [20, 3], seed = 1, from = \"w.safetensors\")", "shape = [20, 3], seed = 1)")
+    for kind in ("F32", "F64"):
+        write(where, {"model.hw": model + "save net\n", "w.safetensors": stored(good_tensors, kind)})
+        good(where, "run", "model.hw", "--out", kind)
+        check({n: list(v) for n, v in safetensors(f"{where}/{kind}/net.safetensors").items()} == {n: v for n, (_, v) in good_tensors.items()}, "other weights")
+    for change, words in (({"linear1.weight": ([3, 4], [0.0] * 12)}, [r"linear1\.weight", r"\[3, 4\]", r"\[4, 3\]"]), ({"linear2.bias": None}, [r"no tensor `linear2\.bias`"]),
+                          ({"linear3.bias": ([1], [0.0])}, [r"linear3\.bias", "none of that name"])):
+        write(where, {"w.safetensors": stored({n: t for n, t in {**good_tensors, **change}.items() if t})})
+        bad(where, "run", "model.hw", "--out", "bad", words=[r"model\.hw:3", r"w\.safetensors", *words])
+
+
 @test
 def cifar10_files(where):
     """CIFAR-10's binary files, a folder and one alone, are read as they lie; an executable refuses others than it was built for"""
