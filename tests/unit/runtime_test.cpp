@@ -1593,6 +1593,64 @@ TEST_CASE("a run that is stopped anywhere and resumed leaves the bytes of one th
   }
 }
 
+TEST_CASE("--resume: killed before the first checkpoint, after the last file, finished") {
+  Builder b = everything();
+  const hw_program &program = b.build();
+  const std::string data = dataFolder().string(), whole = scratchFolder().string(), out = scratchFolder().string();
+  REQUIRE(runUntil(program, -1, {"--out", whole, "--data", data}) == 0);
+  const std::vector<std::string> resume = {"--out", out, "--data", data, "--resume"};
+  const fs::path checkpoint = fs::path(out) / "run.checkpoint.safetensors", left = fs::path(out) / ".t.csv.1234-0.tmp";
+
+  // Nothing there: it starts. A checkpoint that was deleted, or never written: it starts over.
+  REQUIRE(runUntil(program, 20, resume) == 130);
+  const std::string kept = readText(checkpoint);
+  fs::remove(checkpoint);
+  std::ofstream(left) << "half of a f";
+  REQUIRE(runUntil(program, -1, resume) == 0);
+  CHECK(filesOf(out) == filesOf(whole));
+  CHECK(!fs::exists(left));
+  // Killed when all was written but before the checkpoint went.
+  std::ofstream(checkpoint, std::ios::binary) << kept;
+  REQUIRE(runUntil(program, -1, resume) == 0);
+  CHECK(ticks > 0);
+  CHECK(filesOf(out) == filesOf(whole));
+  // Finished.
+  std::string text;
+  CHECK(runUntil(program, -1, resume, &text) == 0);
+  CHECK(ticks == 0);
+  CHECK(text.find("is finished; --force repeats it") != std::string::npos);
+  // A checkpoint of the past is no part of a run that starts anew.
+  std::ofstream(checkpoint, std::ios::binary) << kept;
+  REQUIRE(runUntil(program, 1, {"--out", out, "--data", data, "--force"}) == 130);
+  CHECK(readText(checkpoint) != kept);
+  REQUIRE(runUntil(program, -1, resume) == 0);
+  CHECK(filesOf(out) == filesOf(whole));
+
+  b.identity = "2";
+  CHECK(runUntil(b.build(), -1, resume, &text) == 1);
+  CHECK(text.find("holds a run of another program") != std::string::npos);
+}
+
+TEST_CASE("a loss that is no number is explained after --resume, too") {
+  Builder b;
+  addTraining(
+      b, 9, "epochs", 10, 4,
+      [](void *const *a, void *s) {
+        mixRows<4>(a, s);
+        if (*doubles(a[2]) >= 16)
+          *doubles(a[5]) = NAN;
+      },
+      mixRows<2>);
+  const std::string whole = scratchFolder().string(), out = scratchFolder().string();
+  std::string first, second;
+  CHECK(runUntil(b.build(), -1, {"--out", whole, "--quiet"}, &first) == 1);
+  REQUIRE(runUntil(b.build(), 14, {"--out", out}) == 130);
+  CHECK(runUntil(b.build(), -1, {"--out", out, "--resume", "--quiet"}, &second) == 1);
+  CHECK(first.find("became nan in epoch 5, step 16") != std::string::npos);
+  CHECK(first.substr(0, first.find(';')) == second.substr(0, second.find(';')));
+  CHECK(fs::exists(fs::path(out) / "net-before-nan.safetensors"));
+}
+
 TEST_CASE("SIGTERM, too, leaves a checkpoint, and exits with 143") {
   Builder b = everything();
   const std::string data = dataFolder().string(), out = scratchFolder().string();
