@@ -382,6 +382,7 @@ void Study::safePoint() {
 }
 
 void Study::writeCheckpoint() {
+  const Span span("checkpoint", "checkpoint");
   const auto before = Clock::now();
   Checkpoint &checkpoint = writer->next();
   collect(checkpoint);
@@ -452,13 +453,13 @@ void Study::resume(const CheckpointFile &checkpoint) {
   const CheckpointState &state = checkpoint.state();
   const PlaceInPlan place = placeInPlan(program.plan, state.frames, checkpoint.place());
   const auto names = tensorNames(program.plan, place);
-  // Data first: while it was read, its neighbours were not there yet.
-  for (size_t i = 0; i < names.size(); ++i)
-    if (const auto source = data.find(place.live[i]); source != data.end())
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Slot &slot = *place.live[i];
+    if (const auto source = data.find(&slot); source != data.end())
       readDataAgain(source->second, names[i], checkpoint);
-  for (size_t i = 0; i < names.size(); ++i)
-    if (const Slot &slot = *place.live[i]; !data.contains(&slot))
+    else
       std::memcpy(slot.data, checkpoint.read(names[i], checkpointType(slot.type), slot.shape).data(), slot.bytes);
+  }
   restoreTables(checkpoint);
   for (const auto &[name, extension] : state.files)
     options.out->fileName(name, extension);

@@ -857,6 +857,41 @@ TEST_SUITE("results folder") {
     fs::create_directory(dir.path("run/t.csv"));
     CHECK_SENTENCE(out.stream("t", ".csv"), "cannot be replaced");
   }
+  TEST_CASE("a folder has one writer at a time") {
+    Scratch dir;
+    {
+      OutDir first(dir.path("run"), OutDir::Existing::refuse);
+      CHECK_SENTENCE(OutDir(dir.path("run"), OutDir::Existing::overwrite), "another program is writing");
+    }
+    OutDir second(dir.path("run"), OutDir::Existing::refuse);
+    CHECK(second.wasEmpty());
+  }
+  TEST_CASE("what a killed process left half written goes, and nothing else") {
+    Scratch dir;
+    fs::create_directory(dir.path("run"));
+    const std::vector<std::string> left = {".run.json.123-0.tmp", ".a b.svg.7-12.tmp"};
+    const std::vector<std::string> others = {".tmp",      "x.1-2.tmp", ".x.1-2.txt", ".x.-2.tmp",
+                                             ".x.1-.tmp", ".1-2.tmp",  "t.csv"};
+    for (const auto *list : {&left, &others})
+      for (const std::string &name : *list)
+        dir.file("run/" + name, "x");
+    CHECK(!OutDir(dir.path("run"), OutDir::Existing::overwrite).wasEmpty());
+    for (const std::string &name : left)
+      CHECK(!fs::exists(dir.path("run/" + name)));
+    for (const std::string &name : others)
+      CHECK(fs::exists(dir.path("run/" + name)));
+  }
+  TEST_CASE("names that are asked for again in the same order are the same") {
+    Scratch dir;
+    OutDir first(dir.path("one"), OutDir::Existing::refuse), second(dir.path("two"), OutDir::Existing::refuse);
+    for (const char *name : {"loss", "Loss", "lo/ss", "lo?ss", "loss"})
+      first.fileName(name, ".svg");
+    first.fileName("loss", ".png");
+    CHECK(first.requests().size() == 5);
+    for (const auto &[name, extension] : first.requests())
+      CHECK(second.fileName(name, extension) == first.fileName(name, extension));
+    CHECK(second.fileName("LOSS", ".svg") == first.fileName("LOSS", ".svg"));
+  }
   TEST_CASE("a file without commit leaves nothing, with it all") {
     Scratch dir;
     OutDir out(dir.path("run"), OutDir::Existing::refuse);
