@@ -630,7 +630,10 @@ def other_checkpoints(where):
     # A comment makes no other program, and settings come with the checkpoint: killed, resumed and left to end.
     write(where, {"model.hw": "// a comment\n" + source})
     process = subprocess.Popen([HWC, "run", "model.hw", "--out", "out", "--resume"], cwd=where, stderr=subprocess.PIPE)
-    time.sleep(4)
+    end = time.time() + 60
+    while json.load(open(f"{where}/out/run.json"))["resumed"] != 1 and time.time() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     text = process.communicate(timeout=60)[1].decode()
     check(process.returncode == 143 and "to go on: " in text, f"exit {process.returncode}: {text}")
