@@ -37,8 +37,11 @@ foreach(source ${formats})
   list(APPEND objects ${object})
 endforeach()
 
+hw_fuzz_object(${PROJECT_SOURCE_DIR}/runtime Checkpoint.cpp object)
+list(APPEND objects ${object})
+
 set(programs)
-foreach(reader cifar10 csv gzip idx npy safetensors)
+foreach(reader cifar10 checkpoint csv gzip idx npy safetensors)
   hw_fuzz_object(${CMAKE_CURRENT_LIST_DIR} ${reader}_fuzz.cpp object)
   add_custom_command(OUTPUT ${HW_FUZZ_DIR}/${reader}_fuzz
     COMMAND ${HW_FUZZ_COMPILER} ${HW_FUZZ_FLAGS} -fsanitize=fuzzer ${object} ${objects} -lz -o ${HW_FUZZ_DIR}/${reader}_fuzz
