@@ -286,6 +286,10 @@ int64_t wantedTasks(double cycles) {
   return wanted;
 }
 
+std::string workText(double cycles) {
+  return llvm::formatv("about {0:F1} us of one core", cycles / kCyclesPerMicrosecond);
+}
+
 /// `extent` in at most `wanted` chunks, whole multiples of the quantum, so that only the last has a tail.
 void split(Step &step, int64_t extent, int64_t quantum, int64_t wanted) {
   int64_t units = std::max<int64_t>(1, ceilDiv(extent, quantum));
@@ -308,7 +312,9 @@ void chooseKernelTasks(Step &step, const Target &target) {
   for (const Root &root : kernel.roots)
     if (root.kind == RootKind::Store)
       bytes += double(kernel.points()) * bytesOf(kernel.bufferTypes[root.buffer]);
-  int64_t wanted = wantedTasks(std::max(cycles, bytes / 12)); // from memory, a core gets about 12 bytes a cycle
+  cycles = std::max(cycles, bytes / 12); // from memory, a core gets about 12 bytes a cycle
+  int64_t wanted = wantedTasks(cycles);
+  step.why = workText(cycles);
   if (wanted == 1 || rank == 0)
     return;
   bool scatters = llvm::any_of(kernel.roots, [](const Root &root) { return root.kind == RootKind::Scatter; });
@@ -353,7 +359,9 @@ void chooseProductTasks(Step &step, const Target &target) {
   const Product &p = stage.product;
   Tiling &t = stage.tiling;
   int64_t rowTiles = ceilDiv(p.m, t.rows), columnTiles = ceilDiv(p.n, t.columns());
-  int64_t wanted = wantedTasks(cyclesOf(p, t, p.m, p.k, target));
+  double cycles = cyclesOf(p, t, p.m, p.k, target);
+  int64_t wanted = wantedTasks(cycles);
+  step.why = workText(cycles);
   bool hasSums = llvm::any_of(stage.kernel.roots, [](const Root &root) { return root.kind == RootKind::Sum; });
   // The dimension with enough tiles, in the order in which tasks share least of what they read.
   struct Choice {
@@ -382,6 +390,7 @@ void chooseProductTasks(Step &step, const Target &target) {
       step.tile = ceilDiv(step.chunk, pieces);
       step.chunk = step.tile * pieces;
       t.range = Role::Contracted;
+      step.why += ", a long sum over a small result: its parts are tasks";
       return;
     }
   }
@@ -415,8 +424,16 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
   int64_t rows = region.extent;
   // Weights that every tile reads must stay in the second-level cache beside the tile's rows, and sums that every tile
   // adds to in the first two.
-  if (rows < 64 || traffic.sharedBytes > kSecondLevel / 2 || traffic.sumBytes > kSecondLevel / 4)
+  if (rows < 64)
     return false;
+  if (traffic.sharedBytes > kSecondLevel / 2 || traffic.sumBytes > kSecondLevel / 4) {
+    region.why =
+        llvm::formatv("no region of {0} stages over {1} rows: it reads {2} KiB of weights a tile (at most {3}) "
+                      "and sums {4} KiB over rows (at most {5})",
+                      region.stages.size(), rows, traffic.sharedBytes >> 10, kSecondLevel >> 11, traffic.sumBytes >> 10,
+                      kSecondLevel >> 12);
+    return false;
+  }
   // Kernels' cycles by the number of rows, as a line through two of its points.
   auto kernelCycles = [&](int64_t tile) {
     double cycles = 0;
@@ -487,8 +504,9 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
       chooseLoops(stage.kernel, stage.kernel.schedule.rangeDim, bestTile, target);
     }
   }
-  region.why =
-      llvm::formatv("{0} rows in tiles of {1}: {2} KiB of them and {3} KiB of weights stay in the cache", rows,
-                    bestTile, (bestTile * traffic.localBytes + 1023) >> 10, (traffic.sharedBytes + 1023) >> 10);
+  region.why = llvm::formatv(
+      "{0} rows in tiles of {1} (at most {2} fit): {3} KiB of them and {4} KiB of weights stay in "
+      "the cache",
+      rows, bestTile, mostRows, (bestTile * traffic.localBytes + 1023) >> 10, (traffic.sharedBytes + 1023) >> 10);
   return true;
 }

@@ -1,4 +1,5 @@
 // From a fusion plan to steps over placed buffers: donations, partial sums, liveness.
+#include "backend/Plan.h"
 #include "backend/Steps.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -234,6 +235,9 @@ private:
     step.output = bufferOf(pattern.result);
     step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b), pattern.bias ? bufferOf(pattern.bias) : -1};
     step.flops = flopsOf(step.product);
+    const Product &p = step.product;
+    step.why = "its smallest matrix takes " + std::to_string(4 * std::min({p.m * p.k, p.k * p.n, p.m * p.n}) >> 10) +
+               " KiB: all three are too large for generated tiles to keep one in the cache";
     list.steps.push_back(std::move(step));
   }
 
@@ -357,9 +361,13 @@ std::string Stage::title() const {
 }
 
 std::string Step::title() const {
+  if (kind == Region && stages.size() == 1)
+    return stages[0].title();
   static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check"};
   std::string text = kinds[kind];
   llvm::raw_string_ostream os(text);
+  if (kind == Region)
+    os << " of " << stages.size() << " stages";
   if (kind == External)
     os << " " << product.m << "x" << product.n << "x" << product.k;
   if (kind == Library)
@@ -382,6 +390,8 @@ std::string StepList::print() const {
   if (threadScratch)
     os << " and " << threadScratch << " a thread";
   os << ", " << phases.size() << " phases\n";
+  for (const std::string &note : notes)
+    os << note << "\n";
   for (auto [phase, numbers] : llvm::enumerate(phases))
     for (unsigned number : numbers) {
       const Step &step = steps[number];
@@ -400,7 +410,7 @@ std::string StepList::print() const {
         os << "  a part of " << partial.elements << " a task" << (partial.startsAtZero ? ", from zero: " : ": "),
             describe(partial.buffer), os << "\n";
       for (const Stage &stage : step.stages) {
-        os << "  " << stage.title();
+        os << "  " << stage.title() << " (" << locationText(stage.loc) << ")";
         const Product &p = stage.product;
         if (stage.kind == Stage::Contract) {
           os << ": " << stage.tiling.print() << "\n  a strides " << p.aStride[0] << "," << p.aStride[1] << ","

@@ -199,9 +199,12 @@ private:
         before.push_back(number);
       }
     }
-    std::optional<Step> region = members.size() < 2 ? std::nullopt : build(members, rows);
+    std::string whyNot;
+    std::optional<Step> region = members.size() < 2 ? std::nullopt : build(members, rows, whyNot);
     if (!region) {
       list = std::move(whole);
+      if (!whyNot.empty())
+        list.notes.push_back(whyNot);
       return list.steps.size();
     }
     for (const Member &member : members)
@@ -268,7 +271,7 @@ private:
     llvm_unreachable("a product is of some step");
   }
 
-  std::optional<Step> build(ArrayRef<Member> members, int64_t rows) {
+  std::optional<Step> build(ArrayRef<Member> members, int64_t rows, std::string &whyNot) {
     Step region(Step::Region, list.steps[members[0].step].loc);
     region.extent = rows;
     for (const Member &member : members) {
@@ -281,8 +284,12 @@ private:
       region.stages.push_back(std::move(stage));
     }
     RowTraffic traffic = keepInTiles(region, members, rows);
-    if (!traffic.localBytes || !chooseRows(region, traffic, target))
+    if (!traffic.localBytes)
       return std::nullopt;
+    if (!chooseRows(region, traffic, target)) {
+      whyNot = region.why;
+      return std::nullopt;
+    }
     return region;
   }
 

@@ -65,6 +65,7 @@ struct Step {
 struct StepList {
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
+  std::vector<std::string> notes;                  // of choices that are no step's, for people
   std::vector<llvm::SmallVector<unsigned>> phases; // steps that may run at the same time
   llvm::DenseMap<int, int> sameMemory;             // a result's buffer: the argument's that it takes over
   int64_t scratch = 0, threadScratch = 0;          // bytes

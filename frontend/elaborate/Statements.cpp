@@ -251,9 +251,8 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
     fail(stmt.range, "`param`, `state`, `name' = ...` and `return` belong in the body of a fn",
          "a network is a fn; `init(f, x, seed = 1)` makes its weights");
   }
-  if (options.mode == ElaborateOptions::Gradcheck &&
-      (stmt.kind == StmtKind::Record || stmt.kind == StmtKind::Save || stmt.kind == StmtKind::Checkpoint ||
-       stmt.kind == StmtKind::Plot))
+  if (options.mode == ElaborateOptions::Gradcheck && (stmt.kind == StmtKind::Record || stmt.kind == StmtKind::Save ||
+                                                      stmt.kind == StmtKind::Checkpoint || stmt.kind == StmtKind::Plot))
     return false; // nothing is trained, so there is nothing to keep
   switch (stmt.kind) {
   case StmtKind::Assign:

@@ -996,7 +996,8 @@ TEST_CASE("Ctrl-C ends after the step, with a checkpoint, tables, run.json, the 
   const std::string text = captured(2, [&] { status = runMain(b.build(), {"--out", out, "--trace", out + ".json"}); });
   clearInterrupt();
   CHECK(status == 130);
-  CHECK(text.find("interrupted; to go on: unit --out " + out + " --resume\n") != std::string::npos);
+  CHECK(text.find("interrupted; to go on: unit --out " + out + " --trace " + out + ".json --resume\n") !=
+        std::string::npos);
   CHECK(seen.size() == 5); // five steps, and nothing after the training
   CHECK(SafetensorsFile(out + "/run.checkpoint.safetensors").read("net.linear1.weight").as<double>()[0] ==
         3 * (1 - std::pow(0.5, 5)));
