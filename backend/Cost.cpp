@@ -29,6 +29,8 @@ int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 bool hw::backend::goesToLibrary(DotGeneralOp dot, Products products) {
   if (products == Products::Generated || !elementOf(dot.getResult()).isF32())
     return false; // oneDNN has no f64
+  if (dot.getLhs().getDefiningOp<BroadcastOp>())
+    return false; // nor a factor that is there once for a whole batch
   int64_t batch = 1, m = 1, n = 1, k = 1;
   auto lhs = shapeOf(dot.getLhs()), rhs = shapeOf(dot.getRhs());
   for (int64_t dim : dot.getLhsBatch())

@@ -135,6 +135,9 @@ struct Convolution {
     n = take(1), g = take(groups > 1), o = take(1), c = take(1), p = take(spatial), k = take(spatial);
   }
 
+  /// What a product with the weights is done for one after another; groups take that place where there are several.
+  ArrayRef<int64_t> images() const { return groups == 1 ? ArrayRef<int64_t>(n) : ArrayRef<int64_t>(); }
+
   /// x or y: [N, G, channels, S...].
   Expr grouped(Expr x) const {
     auto shape = x.shape();
@@ -160,14 +163,16 @@ struct Factor {
   }
 };
 
-/// sum of a * b over the dimensions `summed` of their domain; the others are left in order.
+/// sum of a * b over the dimensions `summed` of their domain; the others are left in order. As a product, b is one
+/// matrix for each index of `repeats`, dimensions that a lacks: what is read together then lies together.
 class Contraction {
 public:
-  Contraction(Factor a, Factor b, ArrayRef<int64_t> summed)
-      : a(std::move(a)), b(std::move(b)), summed(summed), rank(std::max(this->a.dims.back(), this->b.dims.back()) + 1) {
+  Contraction(Factor a, Factor b, ArrayRef<int64_t> summed, ArrayRef<int64_t> repeats = {})
+      : a(std::move(a)), b(std::move(b)), summed(summed), repeats(repeats),
+        rank(std::max(this->a.dims.back(), this->b.dims.back()) + 1) {
     for (int64_t dim = 0; dim < rank; ++dim) {
       bool inA = llvm::is_contained(this->a.dims, dim), inB = llvm::is_contained(this->b.dims, dim);
-      if (!llvm::is_contained(summed, dim))
+      if (!llvm::is_contained(summed, dim) && !llvm::is_contained(repeats, dim))
         (inA && inB ? batch : inA ? aFree : bFree).push_back(dim);
     }
   }
@@ -190,11 +195,14 @@ private:
   }
 
   Expr product() const {
-    Expr lhs = laidOut(a, {batch, aFree, summed}), rhs = laidOut(b, {batch, summed, bFree});
-    int64_t row = !batch.empty();
+    SmallVector<int64_t> outer = joined(repeats, batch);
+    Expr lhs = laidOut(a, {batch, aFree, summed}), rhs = laidOut(b, {outer, summed, bFree});
+    if (!repeats.empty())
+      lhs = broadcast(lhs, lhs.type().clone({rhs.shape()[0], lhs.shape()[0], lhs.shape()[1]}), {1, 2});
+    int64_t row = !outer.empty();
     Expr c = lhs.make<DotGeneralOp>(lhs.get(), rhs.get(), range(0, row), range(0, row), range(row + 1, row + 2),
                                     range(row, row + 1));
-    Factor result{c, joined(batch, aFree, bFree)};
+    Factor result{c, joined(outer, aFree, bFree)};
     SmallVector<int64_t> shape;
     for (int64_t dim : result.dims)
       shape.push_back(llvm::is_contained(a.dims, dim) ? a.sizeOf(dim) : b.sizeOf(dim));
@@ -227,7 +235,7 @@ private:
   }
 
   Factor a, b;
-  ArrayRef<int64_t> summed;
+  ArrayRef<int64_t> summed, repeats;
   int64_t rank;
   SmallVector<int64_t> batch, aFree, bFree;
 };
@@ -235,7 +243,9 @@ private:
 Expr loops(ConvOp op, const Site &site) {
   Convolution v(op);
   Expr x = windowsIn(v.grouped({site, op.getInput()}), v.windows), w = v.groupedWeights({site, op.getWeights()});
-  Expr y = Contraction({w, joined(v.g, v.o, v.c, v.k)}, {x, joined(v.n, v.g, v.c, v.p, v.k)}, joined(v.c, v.k)).run();
+  Expr y =
+      Contraction({w, joined(v.g, v.o, v.c, v.k)}, {x, joined(v.n, v.g, v.c, v.p, v.k)}, joined(v.c, v.k), v.images())
+          .run();
   return reshape(y, shapeOf(op.getOutput()));
 }
 
@@ -244,7 +254,9 @@ Expr loops(ConvBackwardDataOp op, const Site &site) {
   Expr y = windowsAround(v.grouped({site, op.getOutput()}), v.windows, shapeOf(op.getInput()).drop_front(2));
   Expr w = v.groupedWeights({site, op.getWeights()});
   w = w.make<ReverseOp>(w.type(), w.get(), range(w.rank() - v.spatial, w.rank()));
-  Expr x = Contraction({w, joined(v.g, v.o, v.c, v.k)}, {y, joined(v.n, v.g, v.o, v.p, v.k)}, joined(v.o, v.k)).run();
+  Expr x =
+      Contraction({w, joined(v.g, v.o, v.c, v.k)}, {y, joined(v.n, v.g, v.o, v.p, v.k)}, joined(v.o, v.k), v.images())
+          .run();
   return reshape(x, shapeOf(op.getInput()));
 }
 

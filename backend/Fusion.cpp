@@ -97,6 +97,13 @@ View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
     force(value);
     return {value, 0, stridesOf(shapeOf(value))};
   }
+  if (auto broadcast = dyn_cast_or_null<BroadcastOp>(op); broadcast && isPart(op)) {
+    View inner = viewOf(broadcast.getOperand(), force), view{inner.base, inner.offset, {}};
+    view.strides.assign(shapeOf(value).size(), 0);
+    for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner.strides))
+      view.strides[dim] = stride;
+    return view;
+  }
   if (auto transpose = dyn_cast_or_null<TransposeOp>(op)) {
     View inner = viewOf(transpose.getOperand(), force), view{inner.base, inner.offset, {}};
     for (int64_t dim : transpose.getPermutation())

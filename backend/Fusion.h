@@ -57,7 +57,8 @@ struct View {
   int64_t offset = 0;
   llvm::SmallVector<int64_t, 4> strides;
 };
-/// The view that transposes, slices and reshapes make of a stored value, or of one that `force` is asked to store.
+/// The view that transposes, slices and reshapes (and, in a decomposed op, broadcasts) make of a stored value, or of
+/// one that `force` is asked to store.
 View viewOf(mlir::Value value, llvm::function_ref<void(mlir::Value)> force);
 
 /// Row-major strides.
