@@ -452,7 +452,7 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
   double at64 = kernelCycles(64), aRow = (kernelCycles(128) - at64) / 64;
   double least = 0;
   int64_t bestTile = 0, bestTasks = 1;
-  int64_t mostRows = std::clamp<int64_t>(kSecondLevel / 4 / std::max<int64_t>(1, traffic.localBytes), 8, 512);
+  int64_t mostRows = std::clamp<int64_t>(kSecondLevel * 3 / 10 / std::max<int64_t>(1, traffic.localBytes), 8, 512);
   for (int64_t tile = 8; tile <= std::min(rows, mostRows); ++tile) {
     double cycles = std::max(0.0, at64 + aRow * double(tile - 64)); // of a tile
     bool fits = true;
@@ -479,9 +479,11 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
       if (tasks > 1 && tasks % 2 && tasks < wanted)
         continue;
       int64_t perTask = ceilDiv(tiles, tasks), count = ceilDiv(tiles, perTask);
-      // The slowest of two and of four threads.
-      double two = double(ceilDiv(count, 2) * perTask), four = double(ceilDiv(count, 4) * perTask);
-      double work = (two * 2 * 0.7 + four * 4 * 0.3) * cycles;
+      // The slowest of two, four and eight threads: most machines have few, and a thread that is late leaves tasks.
+      double work = 0;
+      for (auto [threads, weight] : {std::pair{2, 0.6}, {4, 0.25}, {8, 0.15}})
+        work += weight * threads * double(ceilDiv(count, threads) * perTask) * cycles;
+      work *= rows % tile ? 1.02 : 1;                            // a shorter last tile needs loops of its own
       work += double(count) * double(traffic.sumBytes) / 64 * 4; // set to zero, and added up from another core's cache
       if (!bestTile || work < least) {
         least = work;
