@@ -106,7 +106,9 @@ private:
         DType type = kernel.bufferTypes[root.buffer];
         int64_t elements = list.buffers[sum].elements;
         bool startsAtZero = inTiles || kernel.schedule.accumulates;
-        if (tasks == 1) {
+        // What takes over an argument's memory must not be set to zero before a stage of the region has read that.
+        bool isRead = list.accessOf(step).reads.contains(list.sameMemory.lookup_or(sum, sum));
+        if (tasks == 1 && !(startsAtZero && isRead)) {
           if (startsAtZero)
             step.partials.push_back({sum, elements, true});
           continue;

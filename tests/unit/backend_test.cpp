@@ -1,6 +1,7 @@
 // The backend against a naive interpreter of hw: modules from text are compiled, loaded, run on random data, and
 // compared.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include "backend/CodeGen.h"
 #include "backend/Compile.h"
 #include "backend/Jit.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <doctest/doctest.h>
 #include <random>
+#include <set>
 #include <thread>
 
 using namespace mlir;
@@ -27,14 +29,15 @@ const hw_program *current = nullptr;
 // Three threads, more than the machine may have: phases must hold what they promise, and tasks must not depend on each
 // other, nor on who runs them.
 constexpr int64_t kThreads = 3;
+int64_t threadCount = kThreads;
 
 void parallel(const hw_phase *phases, int64_t count, void *frame) {
   for (int64_t phase = 0; phase < count; ++phase) {
     std::vector<std::thread> threads;
-    for (int64_t thread = 0; thread < kThreads; ++thread)
+    for (int64_t thread = 0; thread < threadCount; ++thread)
       threads.emplace_back([=] {
         for (int64_t task = phases[phase].tasks; task-- > 0;)
-          if (task % kThreads == thread)
+          if (task % threadCount == thread)
             phases[phase].run(frame, task, thread);
       });
     for (std::thread &thread : threads)
@@ -480,24 +483,33 @@ void check(const std::string &text, const Case &options = {}) {
   REQUIRE(current->entry_count == 1);
   REQUIRE(current->abi == HW_ABI);
 
-  std::vector<Bytes> inputs, outputs;
-  std::vector<void *> addresses;
-  for (auto [type, array] : llvm::zip_equal(argumentTypes, arguments))
-    inputs.push_back(bytesOf(type, array));
-  for (Type type : resultTypes)
-    outputs.push_back(bytesOf(type, arrayOf(type)));
-  for (Bytes &bytes : inputs)
-    addresses.push_back(bytes.data);
-  for (auto [i, bytes] : llvm::enumerate(outputs)) {
-    std::memset(bytes.data, 0xAB, bytes.size);
-    addresses.push_back(donated[i] >= 0 ? inputs[donated[i]].data : bytes.data);
-  }
-  Bytes scratch(current->entries[0].scratch + kThreads * current->entries[0].thread_scratch);
-  current->entries[0].function(addresses.data(), scratch.data);
-  CHECK(!scratch.overrun());
+  auto run = [&](int64_t threads) {
+    threadCount = threads;
+    std::vector<Bytes> inputs, outputs;
+    std::vector<void *> addresses;
+    for (auto [type, array] : llvm::zip_equal(argumentTypes, arguments))
+      inputs.push_back(bytesOf(type, array));
+    for (Type type : resultTypes)
+      outputs.push_back(bytesOf(type, arrayOf(type)));
+    for (Bytes &bytes : inputs)
+      addresses.push_back(bytes.data);
+    for (auto [i, bytes] : llvm::enumerate(outputs)) {
+      std::memset(bytes.data, 0xAB, bytes.size);
+      addresses.push_back(donated[i] >= 0 ? inputs[donated[i]].data : bytes.data);
+    }
+    Bytes scratch(current->entries[0].scratch + kThreads * current->entries[0].thread_scratch);
+    current->entries[0].function(addresses.data(), scratch.data);
+    CHECK(!scratch.overrun());
+    for (auto [i, bytes] : llvm::enumerate(outputs))
+      if (donated[i] >= 0)
+        std::swap(bytes.data, inputs[donated[i]].data);
+    return outputs;
+  };
+  std::vector<Bytes> results = run(kThreads), again = run(1);
   for (auto [i, array] : llvm::enumerate(expected)) {
-    Bytes &bytes = donated[i] >= 0 ? inputs[donated[i]] : outputs[i];
+    const Bytes &bytes = results[i];
     CHECK(!bytes.overrun());
+    CHECK_MESSAGE(std::memcmp(bytes.data, again[i].data, bytes.size) == 0, "other bits with one thread");
     Array found = arrayOf(resultTypes[i]);
     Type element = cast<RankedTensorType>(resultTypes[i]).getElementType();
     withType(element, [&](auto zero) { get<decltype(zero)>(bytes, found); });
@@ -885,6 +897,384 @@ TEST_CASE("other machines' vectors") {
               {{"t", type}}),
           options);
     }
+}
+
+//===-- Random functions
+//--------------------------------------------------------------------------------------------------===//
+
+namespace {
+
+/// A function over tensors of so many rows, of operations drawn at random: what the layers of networks and their
+/// derivatives are made of. Values stay small, and nothing jumps where a computed value changes by a rounding.
+class RandomFunction {
+public:
+  RandomFunction(unsigned seed, const std::string &type) : random(seed), type(type) {
+    rows = pick<int64_t>({64, 65, 77, 96, 101, 128, 131, 160, 197, 255, 300});
+    pool.push_back(argument({rows, width()}));
+    pool.push_back(argument({rows, width()}));
+    int64_t count = 6 + draw(8);
+    for (int64_t i = 0; i < count; ++i)
+      add();
+    // What nothing has used yet is a result, but for some of it.
+    for (const Value &value : pool)
+      if (!used.contains(value.name) && results.size() < 8)
+        results.push_back(value);
+  }
+
+  std::string text() const {
+    std::string text = "func.func private @f(", types, names;
+    for (auto [i, value] : llvm::enumerate(arguments))
+      text += (i ? ", " : "") + value.name + ": " + value.type +
+              (value.donated < 0 ? "" : " {hw.donate = " + std::to_string(value.donated) + " : i64}");
+    for (auto [i, value] : llvm::enumerate(results)) {
+      types += (i ? ", " : "") + tensor(value.shape);
+      names += (i ? ", " : "") + value.name;
+    }
+    return text + ") -> (" + types + ") {\n" + body + "  return " + names + " : " + types + "\n}";
+  }
+
+private:
+  using Shape = std::vector<int64_t>;
+  struct Value {
+    std::string name;
+    Shape shape;
+  };
+  struct Argument {
+    std::string name, type;
+    Shape shape;
+    int donated = -1; // the result that takes its memory
+  };
+
+  int64_t draw(int64_t below) { return int64_t(random() % uint64_t(below)); }
+  template <class T> T pick(std::initializer_list<T> from) { return from.begin()[draw(int64_t(from.size()))]; }
+  int64_t width() { return pick<int64_t>({1, 2, 3, 5, 8, 10, 15, 16, 17, 20, 31, 33}); }
+
+  static std::string list(const Shape &numbers) {
+    std::string text = "[";
+    for (auto [i, number] : llvm::enumerate(numbers))
+      text += (i ? ", " : "") + std::to_string(number);
+    return text + "]";
+  }
+  std::string tensor(const Shape &shape) const { return tensor(shape, type); }
+  static std::string tensor(const Shape &shape, const std::string &element) {
+    std::string text = "tensor<";
+    for (int64_t size : shape)
+      text += std::to_string(size) + "x";
+    return text + element + ">";
+  }
+
+  Value argument(Shape shape, const std::string &element = {}) {
+    std::string name = "%a" + std::to_string(arguments.size());
+    arguments.push_back({name, tensor(shape, element.empty() ? type : element), shape});
+    return {name, std::move(shape)};
+  }
+  const std::string &use(const Value &value) {
+    used.insert(value.name);
+    return value.name;
+  }
+  Value line(Shape shape, const std::string &operation) {
+    Value value{"%" + std::to_string(next++), std::move(shape)};
+    body += "  " + value.name + " = hw." + operation + "\n";
+    return value;
+  }
+  Value unary(const char *op, const Value &x) {
+    return line(x.shape, std::string(op) + " " + use(x) + " : " + tensor(x.shape));
+  }
+  Value binary(const char *op, const Value &x, const Value &y) {
+    return line(x.shape, std::string(op) + " " + use(x) + ", " + use(y) + " : " + tensor(x.shape));
+  }
+  Value constant(const Shape &shape, const char *number) {
+    return line(shape, "constant dense<" + std::string(number) + "> : " + tensor(shape));
+  }
+  Value scaled(const Value &x, const char *number) { return binary("mul", x, constant(x.shape, number)); }
+  Value broadcast(const Value &x, const Shape &dims, const Shape &shape) {
+    return line(shape,
+                "broadcast " + use(x) + " dims " + list(dims) + " : " + tensor(x.shape) + " -> " + tensor(shape));
+  }
+  Value sum(const Value &x, int64_t dim) {
+    Shape shape = x.shape;
+    shape.erase(shape.begin() + dim);
+    return line(shape,
+                "reduce_sum " + use(x) + " dims " + list({dim}) + " : " + tensor(x.shape) + " -> " + tensor(shape));
+  }
+  Value transpose(const Value &x) {
+    Shape shape{x.shape[1], x.shape[0]};
+    return line(shape, "transpose " + use(x) + " permutation [1, 0] : " + tensor(x.shape) + " -> " + tensor(shape));
+  }
+  Value slice(const Value &x, const Shape &start, const Shape &limit, const Shape &stride) {
+    Shape shape;
+    for (size_t dim = 0; dim < start.size(); ++dim)
+      shape.push_back((limit[dim] - start[dim] + stride[dim] - 1) / stride[dim]);
+    return line(shape, "slice " + use(x) + " " + list(start) + " " + list(limit) + " " + list(stride) + " : " +
+                           tensor(x.shape) + " -> " + tensor(shape));
+  }
+  Value dot(const Value &x, const Value &y, const Shape &batch, int64_t contractX, int64_t contractY, Shape shape) {
+    std::string contract =
+        contractX < 0 ? " contract [] x []" : " contract " + list({contractX}) + " x " + list({contractY});
+    std::string text = "dot_general " + use(x) + ", " + use(y) + " batch " + list(batch) + " x " + list(batch) +
+                       contract + " : (" + tensor(x.shape) + ", " + tensor(y.shape) + ") -> " + tensor(shape);
+    return line(std::move(shape), text);
+  }
+
+  const Value any() { return pool[size_t(draw(int64_t(pool.size())))]; }
+  /// Recent values rather than old ones, so that chains are long.
+  const Value recent() {
+    size_t last = std::min<size_t>(pool.size(), 3);
+    return pool[pool.size() - 1 - size_t(draw(int64_t(last)))];
+  }
+  Value squashed(const Value &x) {
+    switch (draw(4)) {
+    case 0:
+      return unary("tanh", x);
+    case 1:
+      return unary("logistic", x);
+    case 2:
+      return binary("max", x, constant(x.shape, "0.0"));
+    default:
+      return unary("asinh", x);
+    }
+  }
+  /// `x` times weights, an argument in either orientation, so that its entries stay about as large.
+  Value linear(const Value &x, int64_t columns) {
+    int64_t inner = x.shape[1];
+    bool isTurned = draw(2);
+    Value w = argument(isTurned ? Shape{columns, inner} : Shape{inner, columns});
+    Value small = scaled(w, inner > 10 ? "0.2" : "0.5");
+    weights.push_back(arguments.size() - 1);
+    // The weights themselves, or scaled ones: a donated argument should be read by products too.
+    return dot(x, draw(2) ? small : w, {}, 1, isTurned ? 1 : 0, {rows, columns});
+  }
+  Value fitted(const Value &x, int64_t columns) { return x.shape[1] == columns ? x : linear(x, columns); }
+
+  /// A value of the shape of weights or biases: a result, or what an argument of that shape becomes.
+  void give(const Value &gradient) {
+    if (results.size() >= 7)
+      return;
+    for (size_t number : weights) {
+      Argument &weight = arguments[number];
+      if (weight.donated >= 0 || weight.shape != gradient.shape)
+        continue;
+      weight.donated = int(results.size());
+      used.insert(gradient.name);
+      results.push_back(draw(3) ? binary("sub", {weight.name, weight.shape}, scaled(gradient, "0.01")) : gradient);
+      return;
+    }
+    used.insert(gradient.name);
+    results.push_back(gradient);
+  }
+
+  void add() {
+    Value x = recent();
+    int64_t columns = x.shape[1];
+    switch (draw(18)) {
+    case 0: // a layer
+    case 1:
+    case 2: {
+      Value y = linear(squashed(x), width());
+      if (draw(2)) {
+        Value bias = argument({y.shape[1]});
+        weights.push_back(arguments.size() - 1);
+        y = binary("add", y, broadcast(bias, {1}, y.shape));
+      }
+      pool.push_back(draw(3) ? squashed(y) : y);
+      return;
+    }
+    case 3: // a residual branch
+      pool.push_back(binary("add", x, fitted(squashed(any()), columns)));
+      return;
+    case 4: { // a layer backwards: masked, or times a derivative
+      Value y = fitted(any(), columns), zero = constant(x.shape, "0.0");
+      Value mask = line(x.shape, "compare \"gt\" " + use(x) + ", " + use(zero) + " : " + tensor(x.shape) + " -> " +
+                                     tensor(x.shape, "i1"));
+      Value product = binary("mul", x, y);
+      pool.push_back(line(x.shape, "select " + use(mask) + ", " + use(product) + ", " + use(zero) + " : " +
+                                       tensor(x.shape, "i1") + ", " + tensor(x.shape)));
+      return;
+    }
+    case 5: // a gradient
+    case 6:
+    case 7: {
+      Value y = any();
+      give(scaled(dot(x, y, {}, 0, 0, {columns, y.shape[1]}), "0.05"));
+      return;
+    }
+    case 8: { // the product alone: x' (x v), by whose next value v may be replaced
+      Value v = argument({columns, width()});
+      weights.push_back(arguments.size() - 1);
+      Value y = dot(x, v, {}, 1, 0, {rows, v.shape[1]});
+      give(dot(x, draw(2) ? y : unary("tanh", y), {}, 0, 0, v.shape));
+      pool.push_back(squashed(y));
+      return;
+    }
+    case 9: // a sum over rows
+      give(sum(x, 0));
+      return;
+    case 10: { // rows less their means, or over their norms
+      Value mean = scaled(sum(draw(2) ? x : binary("mul", x, x), 1), "0.05");
+      if (draw(3) == 0)
+        results.push_back(mean);
+      pool.push_back(binary(draw(2) ? "sub" : "mul", x, broadcast(mean, {0}, x.shape)));
+      return;
+    }
+    case 11: { // rows less their largest entries
+      std::string value = "%" + std::to_string(next++), index = "%" + std::to_string(next++);
+      body += "  " + value + ", " + index + " = hw.reduce_max " + use(x) + " dim 1 : " + tensor(x.shape) + " -> " +
+              tensor({rows}) + ", " + tensor({rows}, "i32") + "\n";
+      pool.push_back(binary("sub", x, broadcast({value, {rows}}, {0}, x.shape)));
+      return;
+    }
+    case 12: // columns
+      if (columns >= 3)
+        pool.push_back(slice(x, {0, draw(2)}, {rows, columns}, {1, 1 + draw(2)}));
+      else
+        pool.push_back(line({rows, 2 * columns + 1}, "pad " + use(x) + " [0, 1] [0, 1] [0, 1] : " + tensor(x.shape) +
+                                                         " -> " + tensor({rows, 2 * columns + 1})));
+      return;
+    case 13: { // side by side, or reversed
+      Value y = any();
+      if (draw(2))
+        pool.push_back(line(x.shape, "reverse " + use(x) + " dims [1] : " + tensor(x.shape)));
+      else if (columns + y.shape[1] < 40)
+        pool.push_back(line({rows, columns + y.shape[1]}, "concat " + use(x) + ", " + use(y) + " dim 1 : (" +
+                                                              tensor(x.shape) + ", " + tensor(y.shape) + ") -> " +
+                                                              tensor({rows, columns + y.shape[1]})));
+      return;
+    }
+    case 14: { // other rows: reversed, or looked up
+      if (draw(2)) {
+        pool.push_back(line(x.shape, "reverse " + use(x) + " dims [0] : " + tensor(x.shape)));
+        return;
+      }
+      Value at = argument({rows}, "i32");
+      Value table = draw(2) ? x : argument({9, columns});
+      pool.push_back(line({rows, columns}, "gather " + use(table) + " at " + at.name + " : (" + tensor(table.shape) +
+                                               ", " + tensor({rows}, "i32") + ") -> " + tensor({rows, columns})));
+      return;
+    }
+    case 15: { // transposed, beside what is not
+      Value y = argument({columns, rows});
+      Value turned = transpose(x);
+      if (results.size() < 6)
+        results.push_back(binary("mul", turned, y));
+      pool.push_back(binary("add", x, transpose(y)));
+      return;
+    }
+    case 16: { // a product a row
+      Value y = any();
+      if (draw(2) || columns * y.shape[1] > 200) {
+        Value z = fitted(y, columns);
+        Value products = dot(x, z, {0}, 1, 1, {rows});
+        pool.push_back(binary("sub", x, broadcast(scaled(products, "0.1"), {0}, x.shape)));
+      } else {
+        Value outer = dot(x, y, {0}, -1, -1, {rows, columns, y.shape[1]});
+        pool.push_back(sum(unary("tanh", outer), 2));
+      }
+      return;
+    }
+    default: { // rows by what they belong to
+      Value at = argument({rows}, "i32");
+      Value sums = line({7, columns}, "scatter_add " + use(x) + " at " + at.name + " : (" + tensor(x.shape) + ", " +
+                                          tensor({rows}, "i32") + ") -> " + tensor({7, columns}));
+      give(sums);
+      return;
+    }
+    }
+  }
+
+  std::mt19937_64 random;
+  std::string type, body;
+  int64_t rows, next = 0;
+  std::vector<Value> pool; // of `rows` rows
+  std::vector<Argument> arguments;
+  std::vector<size_t> weights; // arguments that may be donated
+  std::vector<Value> results;
+  std::set<std::string> used;
+};
+
+/// What of the backend's means a function makes use of.
+struct Means {
+  unsigned regions = 0, tilesOfOneTask = 0, rests = 0, partials = 0, locals = 0, sumsInRegions = 0, batches = 0,
+           splits = 0, turned = 0;
+  void note(const std::string &text, const std::string &cpu) {
+    static Context holder;
+    auto module = parseSourceString<ModuleOp>(text, &holder.context);
+    REQUIRE(module);
+    auto function = *module->getOps<func::FuncOp>().begin();
+    SmallVector<int64_t> donations;
+    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+      auto donated = function.getArgAttrOfType<IntegerAttr>(i, "hw.donate");
+      donations.push_back(donated ? donated.getInt() : -1);
+    }
+    std::string error;
+    auto target = backend::chooseTarget(cpu, error);
+    REQUIRE(target);
+    backend::StepList list = backend::lowerFunction(function.front(), donations, *target, {});
+    for (const backend::Buffer &buffer : list.buffers)
+      locals += buffer.place == backend::Buffer::Local;
+    for (const backend::Step &step : list.steps) {
+      bool isRegion = step.stages.size() > 1;
+      regions += isRegion;
+      tilesOfOneTask += isRegion && step.tasks() == 1 && step.tile < step.extent;
+      partials += step.tasks() > 1 && !step.partials.empty();
+      rests += isRegion && step.extent % step.tile != 0;
+      for (const backend::Stage &stage : step.stages) {
+        turned += stage.kernel.schedule.blockDim >= 0;
+        bool isSplit = stage.kind == backend::Stage::Contract && stage.tiling.range == backend::Role::Contracted;
+        (isRegion ? sumsInRegions : splits) += isSplit;
+        batches += isRegion && stage.kind == backend::Stage::Contract && stage.tiling.range == backend::Role::Batch;
+      }
+    }
+  }
+};
+
+} // namespace
+
+TEST_CASE("a sum takes over the memory of an argument that its region reads") {
+  // One task and several: x' f(x v) in place of v, and a bias that becomes a sum of what it was added to.
+  Means means;
+  for (const char *type : {"f32", "f64"})
+    for (const char *rows : {"64", "101", "160", "300", "4000"}) {
+      std::string text = fill(
+          R"(func.func private @f(%x: tensor<$nx15x$t>, %v: tensor<15x20x$t> {hw.donate = 0 : i64}, %b: tensor<20x$t> {hw.donate = 1 : i64}, %w: tensor<20x20x$t>) -> (tensor<15x20x$t>, tensor<20x$t>) {
+      %0 = hw.dot_general %x, %v batch [] x [] contract [1] x [0] : (tensor<$nx15x$t>, tensor<15x20x$t>) -> tensor<$nx20x$t>
+      %1 = hw.broadcast %b dims [1] : tensor<20x$t> -> tensor<$nx20x$t>
+      %2 = hw.add %0, %1 : tensor<$nx20x$t>
+      %3 = hw.tanh %2 : tensor<$nx20x$t>
+      %4 = hw.dot_general %3, %w batch [] x [] contract [1] x [0] : (tensor<$nx20x$t>, tensor<20x20x$t>) -> tensor<$nx20x$t>
+      %5 = hw.tanh %4 : tensor<$nx20x$t>
+      %6 = hw.dot_general %5, %w batch [] x [] contract [1] x [0] : (tensor<$nx20x$t>, tensor<20x20x$t>) -> tensor<$nx20x$t>
+      %7 = hw.tanh %6 : tensor<$nx20x$t>
+      %8 = hw.dot_general %x, %7 batch [] x [] contract [0] x [0] : (tensor<$nx15x$t>, tensor<$nx20x$t>) -> tensor<15x20x$t>
+      %9 = hw.reduce_sum %7 dims [0] : tensor<$nx20x$t> -> tensor<20x$t>
+      return %8, %9 : tensor<15x20x$t>, tensor<20x$t>
+    })",
+          {{"n", rows}, {"t", type}});
+      means.note(text, "");
+      check(text, Case{-1, 1, 12, std::string(type) == "f32" ? 2e-5 : 1e-12});
+    }
+  CHECK(means.tilesOfOneTask > 0);
+  CHECK(means.partials > 0);
+}
+
+TEST_CASE("random functions, compiled for three kinds of vectors") {
+  const char *cpus[] = {"", "x86-64-v3", "x86-64"};
+  Means means;
+  for (unsigned seed = 1; seed <= 45; ++seed)
+    for (const char *type : {"f32", "f64"}) {
+      std::string cpu = cpus[(seed + (type[1] == '6')) % 3], text = RandomFunction(seed, type).text();
+      INFO("seed ", seed, " for ", cpu);
+      means.note(text, cpu);
+      Case options{-1, 1, 12, type[1] == '6' ? 1e-11 : 1e-5, cpu};
+      check(text, options);
+    }
+  CHECK(means.regions > 60);
+  CHECK(means.rests > 20);
+  CHECK(means.tilesOfOneTask > 5);
+  CHECK(means.partials > 20);
+  CHECK(means.locals > 200);
+  CHECK(means.sumsInRegions > 50);
+  CHECK(means.batches > 10);
+  CHECK(means.turned > 20);
 }
 
 namespace {
