@@ -95,7 +95,23 @@ Value constantAlong(Value value, ArrayRef<int64_t> dims) {
   return broadcast.getOperand();
 }
 
-/// sum(a v) = v sum(a), where v is the same for all terms: one multiplication a sum in place of one a term.
+/// Whether `value` is made elementwise of what is the same along all of `dims`.
+bool isSameAlong(Value value, ArrayRef<int64_t> dims) {
+  llvm::SetVector<Value> values;
+  values.insert(value);
+  for (size_t at = 0; at < values.size(); ++at) {
+    Operation *op = values[at].getDefiningOp();
+    if (constantAlong(values[at], dims) || (isa_and_nonnull<ConstantOp>(op) && !isDenseConstant(values[at])))
+      continue;
+    if (!op || !elementwiseOp(op))
+      return false;
+    values.insert(op->operand_begin(), op->operand_end());
+  }
+  return true;
+}
+
+/// sum(a v) = v sum(a), where v is the same for all terms: one multiplication a sum in place of one a term. A mask that
+/// is the same for all terms too may guard v, as in where(n > 0, a / n, 0): there v must stay behind it.
 void takeOutFactors(Block &block) {
   for (ReduceSumOp sum : llvm::to_vector(block.getOps<ReduceSumOp>())) {
     if (!isa<FloatType>(elementOf(sum.getResult())))
@@ -109,7 +125,8 @@ void takeOutFactors(Block &block) {
     SmallVector<Value> inside, outside;
     for (Value value : factors.values)
       (constantAlong(value, sum.getDims()) ? outside : inside).push_back(value);
-    if (!isOwn || outside.empty() || inside.empty())
+    bool isGuarded = llvm::any_of(factors.masks, [&](Value mask) { return isSameAlong(mask, sum.getDims()); });
+    if (!isOwn || isGuarded || outside.empty() || inside.empty())
       continue;
     OpBuilder builder(sum);
     Location loc = sum.getLoc();

@@ -861,6 +861,27 @@ TEST_CASE("donated arguments are overwritten, and read before") {
   })");
 }
 
+TEST_CASE("a factor behind a mask that guards it stays there") {
+  for (const char *guard : {"%2 = hw.compare \"gt\" %n, %zero : tensor<20xf64> -> tensor<20xi1>\n"
+                            "%mask = hw.broadcast %2 dims [0] : tensor<20xi1> -> tensor<20x8xi1>",
+                            "%2 = hw.broadcast %n dims [0] : tensor<20xf64> -> tensor<20x8xf64>\n"
+                            "%mask = hw.compare \"gt\" %2, %zeros : tensor<20x8xf64> -> tensor<20x8xi1>"})
+    check(fill(R"(func.func private @f(%x: tensor<20x8xf64>, %n: tensor<20xf64>) -> tensor<20xf64> {
+      %zero = hw.constant dense<0.0> : tensor<20xf64>
+      %zeros = hw.constant dense<0.0> : tensor<20x8xf64>
+      %one = hw.constant dense<1.0> : tensor<20xf64>
+      %0 = hw.max %n, %zero : tensor<20xf64>
+      %1 = hw.div %one, %0 : tensor<20xf64>
+      $guard
+      %3 = hw.broadcast %1 dims [0] : tensor<20xf64> -> tensor<20x8xf64>
+      %4 = hw.mul %x, %3 : tensor<20x8xf64>
+      %5 = hw.select %mask, %4, %zeros : tensor<20x8xi1>, tensor<20x8xf64>
+      %6 = hw.reduce_sum %5 dims [1] : tensor<20x8xf64> -> tensor<20xf64>
+      return %6 : tensor<20xf64>
+    })",
+               {{"guard", guard}}));
+}
+
 TEST_CASE("shared values: softmax and its derivative") {
   check(R"(func.func private @f(%x: tensor<100x10xf32>) -> (tensor<100x10xf32>, tensor<100xf32>, tensor<10xf32>) {
     %m, %i = hw.reduce_max %x dim 1 : tensor<100x10xf32> -> tensor<100xf32>, tensor<100xi32>
