@@ -1277,6 +1277,39 @@ TEST_CASE("a sum takes over the memory of an argument that its region reads") {
   CHECK(means.partials > 0);
 }
 
+TEST_CASE("transposes of every size") {
+  struct Machine {
+    const char *type, *cpu;
+    int step; // of the rows that are tried
+  };
+  Means means;
+  for (auto [type, cpu, step] : {Machine{"f32", "", 1},
+                                 {"f64", "", 13},
+                                 {"f32", "x86-64-v3", 13},
+                                 {"f64", "x86-64-v3", 13},
+                                 {"f32", "x86-64", 13}})
+    for (int rows = 1; rows <= 40; rows += step) {
+      std::string arguments, types, names, body;
+      for (int columns = 1; columns <= 40; ++columns) {
+        std::string from = fill("tensor<$mx$nx$t>",
+                                {{"m", std::to_string(rows)}, {"n", std::to_string(columns)}, {"t", type}}),
+                    to = fill("tensor<$nx$mx$t>",
+                              {{"m", std::to_string(rows)}, {"n", std::to_string(columns)}, {"t", type}});
+        std::string comma = columns > 1 ? ", " : "";
+        arguments += comma + fill("%x$n: $from", {{"n", std::to_string(columns)}, {"from", from}});
+        types += comma + to;
+        names += comma + "%y" + std::to_string(columns);
+        body += fill("%z$n = hw.transpose %x$n permutation [1, 0] : $from -> $to\n%y$n = hw.neg %z$n : $to\n",
+                     {{"n", std::to_string(columns)}, {"from", from}, {"to", to}});
+      }
+      std::string text = fill("func.func private @f($arguments) -> ($types) {\n$body return $names : $types\n}",
+                              {{"arguments", arguments}, {"types", types}, {"body", body}, {"names", names}});
+      means.note(text, cpu);
+      check(text, {-2, 2, 12, 0, cpu});
+    }
+  CHECK(means.turned > 700);
+}
+
 TEST_CASE("random functions, compiled for three kinds of vectors") {
   const char *cpus[] = {"", "x86-64-v3", "x86-64"};
   Means means;
