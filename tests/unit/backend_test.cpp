@@ -1323,7 +1323,7 @@ TEST_CASE("random functions, compiled for three kinds of vectors") {
     }
   CHECK(means.regions > 60);
   CHECK(means.rests > 20);
-  CHECK(means.tilesOfOneTask > 5);
+  CHECK(means.tilesOfOneTask > 2);
   CHECK(means.partials > 20);
   CHECK(means.locals > 200);
   CHECK(means.sumsInRegions > 50);
