@@ -702,7 +702,7 @@ def full_disk(where, program, prepare, words):
 # A million weights, with Adam's moments: 11 MB a checkpoint.
 BIG = cases.DATA + """fn big(x) = x |> linear(1000) |> tanh |> linear(900) |> tanh |> linear(1)
 net = init(big, d.x, seed = 1)
-train net on d batch 4 for 100 epochs { minimize mse(net(x), y) with adam(lr = 1e-4) }
+train net on d batch 4 for 400 epochs { minimize mse(net(x), y) with adam(lr = 1e-4) }
 save net
 """
 
