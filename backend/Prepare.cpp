@@ -95,6 +95,16 @@ Value constantAlong(Value value, ArrayRef<int64_t> dims) {
   return broadcast.getOperand();
 }
 
+/// An argument of the function, in whatever shape.
+bool isArgument(Value value) {
+  while (Operation *op = value.getDefiningOp()) {
+    if (!isa<ReshapeOp, TransposeOp, BroadcastOp>(op))
+      return false;
+    value = op->getOperand(0);
+  }
+  return true;
+}
+
 /// Whether `value` is made elementwise of what is the same along all of `dims`.
 bool isSameAlong(Value value, ArrayRef<int64_t> dims) {
   llvm::SetVector<Value> values;
@@ -123,8 +133,12 @@ void takeOutFactors(Block &block) {
       return llvm::all_of(value.getUsers(), [](Operation *user) { return isa<MulOp, SelectOp, ReduceSumOp>(user); });
     });
     SmallVector<Value> inside, outside;
-    for (Value value : factors.values)
-      (constantAlong(value, sum.getDims()) ? outside : inside).push_back(value);
+    for (Value value : factors.values) {
+      Value factor = constantAlong(value, sum.getDims());
+      // A mask may leave nothing of a sum whose factor is infinite, as the mean of no values: only arguments come out.
+      bool comesOut = factor && (factors.masks.empty() || isArgument(factor));
+      (comesOut ? outside : inside).push_back(value);
+    }
     bool isGuarded = llvm::any_of(factors.masks, [&](Value mask) { return isSameAlong(mask, sum.getDims()); });
     if (!isOwn || isGuarded || outside.empty() || inside.empty())
       continue;

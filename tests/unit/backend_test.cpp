@@ -865,7 +865,11 @@ TEST_CASE("a factor behind a mask that guards it stays there") {
   for (const char *guard : {"%2 = hw.compare \"gt\" %n, %zero : tensor<20xf64> -> tensor<20xi1>\n"
                             "%mask = hw.broadcast %2 dims [0] : tensor<20xi1> -> tensor<20x8xi1>",
                             "%2 = hw.broadcast %n dims [0] : tensor<20xf64> -> tensor<20x8xf64>\n"
-                            "%mask = hw.compare \"gt\" %2, %zeros : tensor<20x8xf64> -> tensor<20x8xi1>"})
+                            "%mask = hw.compare \"gt\" %2, %zeros : tensor<20x8xf64> -> tensor<20x8xi1>",
+                            "%2 = hw.broadcast %n dims [0] : tensor<20xf64> -> tensor<20x8xf64>\n"
+                            "%a = hw.compare \"gt\" %2, %zeros : tensor<20x8xf64> -> tensor<20x8xi1>\n"
+                            "%b = hw.compare \"gt\" %x, %zeros : tensor<20x8xf64> -> tensor<20x8xi1>\n"
+                            "%mask = hw.and %a, %b : tensor<20x8xi1>"})
     check(fill(R"(func.func private @f(%x: tensor<20x8xf64>, %n: tensor<20xf64>) -> tensor<20xf64> {
       %zero = hw.constant dense<0.0> : tensor<20xf64>
       %zeros = hw.constant dense<0.0> : tensor<20x8xf64>
