@@ -550,6 +550,8 @@ private:
     bool hasMax = llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Max; });
     if ((hasMax && reduced) || (root.kind == RootKind::Max && unit.reduced))
       return false;
+    if (llvm::all_of(domain, [](int64_t size) { return size == 1; }) && !waitsForTheSame(number, reads))
+      return false; // single numbers cost nothing apart, but would wait for each other's operands
     for (Value value : reads)
       for (unsigned producer : plan.producers.lookup(value)) {
         if (producer == number) {
@@ -564,6 +566,18 @@ private:
         }
       }
     return true;
+  }
+
+  /// Whether what `reads` needs to have run is what the unit waits for anyway, or the unit itself.
+  bool waitsForTheSame(unsigned number, const llvm::SetVector<Value> &reads) const {
+    llvm::SmallSetVector<unsigned, 8> producers;
+    for (Value value : reads)
+      for (unsigned producer : plan.producers.lookup(value))
+        producers.insert(producer);
+    if (producers.contains(number))
+      return true;
+    return producers.size() == plan.units[number].after.size() &&
+           llvm::all_of(producers, [&](unsigned unit) { return plan.units[number].after.contains(unit); });
   }
 
   /// What a generated product's epilogue takes: elementwise computation on what is there, and sums of it over the rows.

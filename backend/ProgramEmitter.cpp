@@ -140,22 +140,20 @@ private:
   void launch(SmallVector<SmallVector<unsigned>> &phases, llvm::Value *frame) {
     if (phases.empty())
       return;
-    bool pays = false;
+    SmallVector<unsigned> steps;
+    for (const auto &phase : phases)
+      steps.append(phase.begin(), phase.end());
+    if (llvm::none_of(steps, [&](unsigned number) { return isParallel(list.steps[number]); })) { // too little to share
+      b.CreateCall(emitAlone(steps), {frame, b.getInt64(0), b.getInt64(0)});
+      phases.clear();
+      return;
+    }
     SmallVector<std::pair<llvm::Function *, int64_t>> functions;
     for (const auto &phase : phases) {
       SmallVector<std::pair<unsigned, int64_t>> tasks = inBlocks(phase);
       functions.push_back({emitPhase(tasks), int64_t(tasks.size())});
-      pays |= llvm::any_of(phase, [&](unsigned number) { return isParallel(list.steps[number]); });
     }
     phases.clear();
-    if (!pays) { // too little to share
-      for (auto [function, tasks] : functions)
-        emitLoop(b, b.getInt64(0), b.getInt64(tasks), 1, {}, [&, function = function](llvm::Value *task, Values) {
-          b.CreateCall(function, {frame, task, b.getInt64(0)});
-          return Values();
-        });
-      return;
-    }
     auto *type = llvm::StructType::get(module.getContext(), {b.getPtrTy(), b.getInt64Ty()});
     SmallVector<llvm::Constant *> table;
     for (auto [function, tasks] : functions)
@@ -187,9 +185,9 @@ private:
     return tasks;
   }
 
-  /// void phase(ptr frame, i64 task, i64 thread); the frame holds the addresses of arguments and scratch.
-  llvm::Function *emitPhase(ArrayRef<std::pair<unsigned, int64_t>> tasks) {
-    Builders guard(b);
+  /// Starts an hw_task, `void phase(ptr frame, i64 task, i64 thread)`, that runs the steps; the frame holds the
+  /// addresses of arguments and scratch.
+  llvm::Function *begin(ArrayRef<unsigned> steps) {
     auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getInt64Ty(), b.getInt64Ty()}, false);
     auto *function = llvm::Function::Create(type, llvm::Function::InternalLinkage, name + ".phase", module);
     setTargetAttributes(*function, program.target);
@@ -197,18 +195,37 @@ private:
     auto at = [&](unsigned slot) {
       return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), function->getArg(0), slot));
     };
-    llvm::Value *args = at(0), *scratch = at(1), *task = function->getArg(1);
+    llvm::Value *args = at(0), *scratch = at(1);
     thread = function->getArg(2);
-    llvm::SmallSetVector<unsigned, 8> steps;
     llvm::SmallSetVector<int, 16> used;
     size_t widest = 1;
-    for (auto [number, ordinal] : tasks)
-      if (steps.insert(number))
-        widest = std::max(widest, noteBuffers(list.steps[number], used));
+    for (unsigned number : steps)
+      widest = std::max(widest, noteBuffers(list.steps[number], used));
     kernelFrame = b.CreateAlloca(b.getPtrTy(), b.getInt64(widest));
     addresses.assign(list.buffers.size(), nullptr);
     for (int buffer : used)
       addresses[buffer] = addressOf(list.buffers[buffer], args, scratch);
+    return function;
+  }
+
+  /// All steps in a row.
+  llvm::Function *emitAlone(ArrayRef<unsigned> steps) {
+    Builders guard(b);
+    llvm::Function *function = begin(steps);
+    for (unsigned number : steps)
+      emitStep(number, b.getInt64(0));
+    b.CreateRetVoid();
+    return function;
+  }
+
+  /// One task of a phase.
+  llvm::Function *emitPhase(ArrayRef<std::pair<unsigned, int64_t>> tasks) {
+    Builders guard(b);
+    llvm::SmallSetVector<unsigned, 8> steps;
+    for (auto [number, ordinal] : tasks)
+      steps.insert(number);
+    llvm::Function *function = begin(steps.getArrayRef());
+    llvm::Value *task = function->getArg(1);
     if (steps.size() == 1) {
       emitStep(steps[0], task);
       b.CreateRetVoid();
