@@ -628,7 +628,7 @@ def other_checkpoints(where):
     write(where, {"t.npy": cases.npy("(20, 1)", values, "<f4")})
     # A comment makes no other program, and settings come with the checkpoint: killed, resumed and left to end.
     write(where, {"model.hw": "// a comment\n" + source})
-    process = subprocess.Popen([HWC, "run", "model.hw", "--out", "out", "--resume"], cwd=where, stderr=subprocess.PIPE)
+    process = subprocess.Popen(hwc("run", "model.hw", "--out", "out", "--resume"), cwd=where, stderr=subprocess.PIPE)
     end = time.time() + 60
     while json.load(open(f"{where}/out/run.json"))["resumed"] != 1 and time.time() < end:
         time.sleep(0.05)
