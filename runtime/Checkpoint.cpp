@@ -197,6 +197,7 @@ Checkpoint &CheckpointWriter::next() {
 
 void CheckpointWriter::start() {
   busy = true;
+  failed = false;
   thread = std::thread([this] {
     try {
       std::vector<NamedTensor> tensors;
@@ -215,6 +216,7 @@ void CheckpointWriter::start() {
     } catch (...) {
       error = std::current_exception();
     }
+    failed = error != nullptr;
     busy = false;
   });
 }

@@ -104,6 +104,8 @@ public:
   CheckpointWriter &operator=(const CheckpointWriter &) = delete;
 
   bool isBusy() const { return busy; }
+  /// Whether the last file could not be written: `wait` says why.
+  bool hasFailed() const { return failed; }
   /// Waits for the file that is being written. Throws if it could not be.
   void wait();
   /// The checkpoint to fill for `start`; nothing is being written of it, as this waits.
@@ -115,7 +117,7 @@ private:
   std::string path;
   Checkpoint checkpoint;
   std::thread thread;
-  std::atomic<bool> busy = false;
+  std::atomic<bool> busy = false, failed = false;
   std::exception_ptr error;
 };
 

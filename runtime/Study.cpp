@@ -371,6 +371,8 @@ void Study::safePoint() {
   if (wholes)
     return;
   const bool isLast = wasInterrupted();
+  if (writer && writer->hasFailed())
+    finishCheckpoint(); // throws: a full disk is told of at once
   if (writer && !replaying) {
     if (isLast || checkpointAsked || (Clock::now() >= nextCheckpoint && !writer->isBusy()))
       writeCheckpoint();
