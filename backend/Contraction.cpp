@@ -211,17 +211,13 @@ private:
           }
           llvm::Value *term = p.nDim >= 0 ? point.vector(root.node, 0) : point.value(root.node, 0);
           llvm::Value *&sum = columnSums[number];
-          sum = !sum ? term : add(sum, term);
+          sum = !sum ? term : emitAdd(b, sum, term);
         }
       }
       for (auto [number, root] : llvm::enumerate(epilogue.roots))
         if (llvm::Value *sum = columnSums[number])
-          point.store(root.buffer, root.address, add(point.loadBack(root.buffer, root.address, 0), sum), 0);
+          point.store(root.buffer, root.address, emitAdd(b, point.loadBack(root.buffer, root.address, 0), sum), 0);
     }
-  }
-
-  llvm::Value *add(llvm::Value *x, llvm::Value *y) {
-    return x->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(x, y) : b.CreateAdd(x, y);
   }
 
   Builder &b;

@@ -178,16 +178,7 @@ void hw::backend::chooseLoops(Kernel &kernel, int rangeDim, int64_t extent, cons
   Kernel sized = kernel;
   if (rangeDim >= 0)
     sized.domain[rangeDim] = std::min(extent, kernel.domain[rangeDim]);
-  // What scatters by an index that changes along a dimension must walk it in order.
-  uint64_t ordered = 0;
-  bool hasSum = false, hasMax = false;
-  for (const Root &root : kernel.roots) {
-    hasSum |= root.kind == RootKind::Sum;
-    hasMax |= root.kind == RootKind::Max;
-    for (size_t dim = 0; dim < kernel.domain.size() && root.kind == RootKind::Scatter; ++dim)
-      if (root.address.coefficients[dim] != 1)
-        ordered |= 1ull << dim;
-  }
+  uint64_t ordered = kernel.orderedDims();
   Schedule best;
   double least = 0;
   for (size_t dim = 0; dim < kernel.domain.size(); ++dim) {
@@ -196,7 +187,8 @@ void hw::backend::chooseLoops(Kernel &kernel, int rangeDim, int64_t extent, cons
     Schedule s;
     s.vectorDim = int(dim);
     s.lanes = lanesFor(sized, dim, sized.domain[dim], target.vectorBytes);
-    unsigned most = hasSum && !hasMax ? 8 : 1; // blocks of vectors pay where sums share what they read
+    // Blocks of vectors pay where sums share what they read.
+    unsigned most = kernel.has(RootKind::Sum) && !kernel.has(RootKind::Max) ? 8 : 1;
     for (s.unroll = 1; s.unroll <= most; s.unroll *= 2) {
       if (s.unroll > 1 && (int64_t(s.unroll) * s.lanes > sized.domain[dim] || s.unroll * kernel.nodes.size() > 400))
         break;
@@ -265,7 +257,15 @@ Tiling hw::backend::chooseTiling(const Product &p, int64_t m, const Target &targ
   return t;
 }
 
-double hw::backend::cyclesOf(const Product &p, const Tiling &t, int64_t m, int64_t k, const Target &target) {
+void hw::backend::setTiling(Stage &stage, int64_t rows, const Target &target) {
+  Role range = stage.tiling.range;
+  stage.tiling = chooseTiling(stage.product, rows, target);
+  stage.tiling.range = range;
+  stage.kernel.schedule.vectorDim = stage.product.nDim;
+  stage.kernel.schedule.lanes = stage.tiling.lanes;
+}
+
+double hw::backend::cyclesOf(const Product &p, const Tiling &t, int64_t m, int64_t k) {
   // A multiply-add a cycle and accumulator; two loads a cycle bound small tiles; a tile's start and end cost a store
   // and some twenty cycles.
   double tiles = double(p.batch) * double(ceilDiv(m, t.rows)) * double(ceilDiv(p.n, t.columns()));
@@ -319,13 +319,8 @@ void chooseKernelTasks(Step &step, const Target &target) {
   step.why = workText(cycles);
   if (wanted == 1 || rank == 0)
     return;
-  bool scatters = llvm::any_of(kernel.roots, [](const Root &root) { return root.kind == RootKind::Scatter; });
-  bool hasMax = llvm::any_of(kernel.roots, [](const Root &root) { return root.kind == RootKind::Max; });
-  uint64_t ordered = 0;
-  for (const Root &root : kernel.roots)
-    for (size_t dim = 0; dim < rank && root.kind == RootKind::Scatter; ++dim)
-      if (root.address.coefficients[dim] != 1)
-        ordered |= 1ull << dim;
+  uint64_t ordered = kernel.orderedDims();
+  bool canSplitSums = kernel.reduced && !kernel.has(RootKind::Max) && !kernel.has(RootKind::Scatter);
   auto quantum = [&](size_t dim) {
     const Schedule &s = kernel.schedule;
     return int(dim) == s.vectorDim ? int64_t(s.lanes) * s.unroll : int(dim) == s.blockDim ? int64_t(s.lanes) : 1;
@@ -338,7 +333,7 @@ void chooseKernelTasks(Step &step, const Target &target) {
     if (!(kernel.reduced >> dim & 1) && !(ordered >> dim & 1) &&
         (chosen < 0 || (available(chosen) < wanted && available(dim) > available(chosen))))
       chosen = int(dim);
-  if ((chosen < 0 || available(chosen) < std::min<int64_t>(wanted, 4)) && kernel.reduced && !hasMax && !scatters) {
+  if ((chosen < 0 || available(chosen) < std::min<int64_t>(wanted, 4)) && canSplitSums) {
     int64_t most = chosen < 0 ? 1 : available(chosen);
     for (size_t dim = 0; dim < rank; ++dim)
       if (kernel.reduced >> dim & 1 && available(dim) > most) {
@@ -361,10 +356,10 @@ void chooseProductTasks(Step &step, const Target &target) {
   const Product &p = stage.product;
   Tiling &t = stage.tiling;
   int64_t rowTiles = ceilDiv(p.m, t.rows), columnTiles = ceilDiv(p.n, t.columns());
-  double cycles = cyclesOf(p, t, p.m, p.k, target);
+  double cycles = cyclesOf(p, t, p.m, p.k);
   int64_t wanted = wantedTasks(cycles);
   step.why = workText(cycles);
-  bool hasSums = llvm::any_of(stage.kernel.roots, [](const Root &root) { return root.kind == RootKind::Sum; });
+  bool hasSums = stage.kernel.has(RootKind::Sum);
   // The dimension with enough tiles, in the order in which tasks share least of what they read.
   struct Choice {
     Role role;
@@ -465,7 +460,7 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
       (range == Role::Rows ? p.m : range == Role::Batch ? p.batch : p.k) = tile;
       Tiling t = chooseTiling(p, p.m, target);
       fits &= range != Role::Rows || tile % t.rows == 0 || tile == rows;
-      cycles += cyclesOf(p, t, p.m, p.k, target);
+      cycles += cyclesOf(p, t, p.m, p.k);
       if (range == Role::Contracted) // the sums so far are read and written
         cycles += 2.0 * double(p.batch) * double(p.m) * double(ceilDiv(p.n, t.lanes));
     }
@@ -498,11 +493,7 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
   region.chunk = ceilDiv(ceilDiv(rows, bestTile), bestTasks) * bestTile;
   for (Stage &stage : region.stages) {
     if (stage.kind == Stage::Contract) {
-      Role range = stage.tiling.range;
-      stage.tiling = chooseTiling(stage.product, range == Role::Rows ? bestTile : stage.product.m, target);
-      stage.tiling.range = range;
-      stage.kernel.schedule.vectorDim = stage.product.nDim;
-      stage.kernel.schedule.lanes = stage.tiling.lanes;
+      setTiling(stage, stage.tiling.range == Role::Rows ? bestTile : stage.product.m, target);
     } else {
       stage.kernel.schedule.quantum = bestTile;
       chooseLoops(stage.kernel, stage.kernel.schedule.rangeDim, bestTile, target);

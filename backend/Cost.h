@@ -22,8 +22,10 @@ double cyclesOf(const Kernel &kernel, const Target &target);
 
 /// The register tile of a product of which at most `rows` rows are run at a time.
 Tiling chooseTiling(const Product &product, int64_t rows, const Target &target);
+/// Gives a product's stage that tile, and its epilogue the tile's vectors.
+void setTiling(Stage &stage, int64_t rows, const Target &target);
 /// Cycles of one thread for m x n x k of it.
-double cyclesOf(const Product &product, const Tiling &tiling, int64_t m, int64_t k, const Target &target);
+double cyclesOf(const Product &product, const Tiling &tiling, int64_t m, int64_t k);
 
 /// How a step of one stage is split into tasks: sets the stage's range, the step's extent, chunk and tile.
 void chooseTasks(Step &step, const Target &target);

@@ -31,7 +31,6 @@ struct Unit {
 struct FusionOptions {
   bool fuse = true; // false: every op's result is kept, every op a unit (diagnose)
   Products products = Products::Automatic;
-  unsigned vectorBytes = 64;
 };
 
 struct FusionPlan {

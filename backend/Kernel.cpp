@@ -161,6 +161,19 @@ int64_t Kernel::points() const {
   return points;
 }
 
+bool Kernel::has(RootKind kind) const {
+  return llvm::any_of(roots, [&](const Root &root) { return root.kind == kind; });
+}
+
+uint64_t Kernel::orderedDims() const {
+  uint64_t ordered = 0;
+  for (const Root &root : roots)
+    for (size_t dim = 0; dim < domain.size() && root.kind == RootKind::Scatter; ++dim)
+      if (root.address.coefficients[dim] != 1)
+        ordered |= 1ull << dim;
+  return ordered;
+}
+
 std::string Kernel::print() const {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -283,7 +296,7 @@ void hw::backend::collapse(Kernel &kernel) {
     if (kernel.domain[dim] == 1)
       removeDim(kernel, dim);
   // Scattering visits its points in row-major order: there only an outer dimension may continue an inner one.
-  bool ordered = llvm::any_of(kernel.roots, [](const Root &root) { return root.kind == RootKind::Scatter; });
+  bool ordered = kernel.has(RootKind::Scatter);
   for (bool changed = true; changed;) {
     changed = false;
     for (size_t outer = 0; outer < kernel.domain.size() && !changed; ++outer)

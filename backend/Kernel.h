@@ -138,6 +138,9 @@ struct Kernel {
   int constant(DType type, double value);
   int bufferIndex(int functionBuffer, DType type);
   int64_t points() const;
+  bool has(RootKind kind) const;
+  /// Dimensions along which scattering changes places by an index: they must be walked in order.
+  uint64_t orderedDims() const;
   /// A text that equal kernels have equal: buffers are numbered by the kernel.
   std::string print() const;
 

@@ -312,7 +312,7 @@ private:
     Value *value = schedule.vectorDim >= 0 ? point.vector(node, copy) : point.value(node, copy);
     if (mask)
       value = b.CreateSelect(mask, value, llvm::Constant::getNullValue(value->getType()));
-    return value->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(sum, value) : b.CreateAdd(sum, value);
+    return emitAdd(b, sum, value);
   }
 
   /// Whether x replaces `best`, which came before: larger, or the first NaN.
@@ -341,8 +341,6 @@ private:
   }
 
   void finishSum(const Root &root, llvm::ArrayRef<Value *> sums) {
-    bool isFP = sums[0]->getType()->isFPOrFPVectorTy();
-    auto add = [&](Value *x, Value *y) { return isFP ? b.CreateFAdd(x, y) : b.CreateAdd(x, y); };
     if (!vectorIsReduced) {
       for (auto [copy, sum] : llvm::enumerate(sums))
         point.store(root.buffer, root.address, sum, unsigned(copy));
@@ -352,7 +350,7 @@ private:
     while (all.size() > 1) { // pairwise
       Values half;
       for (size_t i = 0; i < all.size(); i += 2)
-        half.push_back(i + 1 < all.size() ? add(all[i], all[i + 1]) : all[i]);
+        half.push_back(i + 1 < all.size() ? emitAdd(b, all[i], all[i + 1]) : all[i]);
       all = std::move(half);
     }
     // Then halves of the vector: the order is fixed here and not left to the code generator.
@@ -361,12 +359,12 @@ private:
       llvm::SmallVector<int> low, high;
       for (unsigned lane = 0; lane < lanes / 2; ++lane)
         low.push_back(int(lane)), high.push_back(int(lane + lanes / 2));
-      sum = add(b.CreateShuffleVector(sum, low), b.CreateShuffleVector(sum, high));
+      sum = emitAdd(b, b.CreateShuffleVector(sum, low), b.CreateShuffleVector(sum, high));
     }
     if (sum->getType()->isVectorTy())
       sum = b.CreateExtractElement(sum, uint64_t(0));
     if (schedule.accumulates)
-      sum = add(point.loadBack(root.buffer, root.address, 0), sum);
+      sum = emitAdd(b, point.loadBack(root.buffer, root.address, 0), sum);
     point.store(root.buffer, root.address, sum, 0);
   }
 

@@ -397,6 +397,10 @@ Value *hw::backend::emitOp(Builder &b, const Target &target, Opcode op, DType fr
   }
 }
 
+Value *hw::backend::emitAdd(Builder &b, Value *x, Value *y) {
+  return x->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(x, y) : b.CreateAdd(x, y);
+}
+
 Value *hw::backend::emitRandom(Builder &b, DType type, Value *key, uint32_t site, Value *step, Value *counter) {
   unsigned lanes = lanesOf(counter);
   Type *wide = counter->getType(), *word = widen(b.getInt32Ty(), lanes);

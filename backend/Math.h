@@ -23,6 +23,9 @@ llvm::Type *memoryType(llvm::LLVMContext &context, DType type, unsigned lanes);
 llvm::Value *emitOp(Builder &b, const Target &target, Opcode op, DType from, DType type,
                     llvm::ArrayRef<llvm::Value *> operands, uint64_t bits);
 
+/// x + y, of floats or integers, scalars or vectors.
+llvm::Value *emitAdd(Builder &b, llvm::Value *x, llvm::Value *y);
+
 /// Philox 4x32-10: the first word, or the first two for UI64, at `counter` (i64) and `step`, with key (`key`, `site`).
 llvm::Value *emitRandom(Builder &b, DType type, llvm::Value *key, uint32_t site, llvm::Value *step,
                         llvm::Value *counter);

@@ -24,18 +24,19 @@ static void addKernel(const Kernel &kernel, StepList::Access &access) {
   }
 }
 
+int StepList::memoryOf(int buffer) const {
+  auto at = sameMemory.find(buffer);
+  return at == sameMemory.end() ? buffer : at->second;
+}
+
 StepList::Access StepList::accessOf(const Stage &stage) const {
   Access own, access;
   addKernel(stage.kernel, own);
   own.reads.insert(stage.operands.begin(), stage.operands.end());
-  auto memory = [&](int buffer) {
-    auto at = sameMemory.find(buffer);
-    return at == sameMemory.end() ? buffer : at->second;
-  };
   for (int buffer : own.reads)
-    access.reads.insert(memory(buffer));
+    access.reads.insert(memoryOf(buffer));
   for (int buffer : own.writes)
-    access.writes.insert(memory(buffer));
+    access.writes.insert(memoryOf(buffer));
   return access;
 }
 
@@ -46,19 +47,15 @@ StepList::Access StepList::accessOf(const Step &step) const {
     access.reads.insert(part.reads.begin(), part.reads.end());
     access.writes.insert(part.writes.begin(), part.writes.end());
   }
-  auto memory = [&](int buffer) {
-    auto at = sameMemory.find(buffer);
-    return at == sameMemory.end() ? buffer : at->second;
-  };
   for (int buffer : step.inputs)
     if (buffer >= 0)
-      access.reads.insert(memory(buffer));
+      access.reads.insert(memoryOf(buffer));
   for (const Step::Partial &partial : step.partials)
-    access.writes.insert(memory(partial.buffer));
+    access.writes.insert(memoryOf(partial.buffer));
   if (step.output >= 0)
-    access.writes.insert(memory(step.output));
+    access.writes.insert(memoryOf(step.output));
   if (step.kind == Step::Check)
-    access.reads.insert(memory(step.output));
+    access.reads.insert(memoryOf(step.output));
   return access;
 }
 

@@ -285,7 +285,5 @@ Value *Point::loadBack(int buffer, const Linear &address, unsigned copy) {
 void Point::accumulate(const Root &root, unsigned copy) {
   bool isVector = vectorDim >= 0 && root.address.coefficients[vectorDim];
   Value *update = isVector ? vector(root.node, copy) : value(root.node, copy);
-  Value *before = loadBack(root.buffer, root.address, copy);
-  store(root.buffer, root.address,
-        update->getType()->isFPOrFPVectorTy() ? b.CreateFAdd(before, update) : b.CreateAdd(before, update), copy);
+  store(root.buffer, root.address, emitAdd(b, loadBack(root.buffer, root.address, copy), update), copy);
 }

@@ -130,8 +130,6 @@ public:
   }
 
 private:
-  using Builders = llvm::IRBuilderBase::InsertPointGuard;
-
   //===-- Phases
   //-------------------------------------------------------------------------------------------------------===//
 
@@ -210,7 +208,7 @@ private:
 
   /// All steps in a row.
   llvm::Function *emitAlone(ArrayRef<unsigned> steps) {
-    Builders guard(b);
+    llvm::IRBuilderBase::InsertPointGuard guard(b);
     llvm::Function *function = begin(steps);
     for (unsigned number : steps)
       emitStep(number, b.getInt64(0));
@@ -220,7 +218,7 @@ private:
 
   /// One task of a phase.
   llvm::Function *emitPhase(ArrayRef<std::pair<unsigned, int64_t>> tasks) {
-    Builders guard(b);
+    llvm::IRBuilderBase::InsertPointGuard guard(b);
     llvm::SmallSetVector<unsigned, 8> steps;
     for (auto [number, ordinal] : tasks)
       steps.insert(number);

@@ -80,11 +80,6 @@ private:
     return loop.dim < 0 ? stage.product.k : stage.kernel.domain[loop.dim];
   }
 
-  int memoryOf(int buffer) const {
-    auto at = list.sameMemory.find(buffer);
-    return at == list.sameMemory.end() ? buffer : at->second;
-  }
-
   /// Whether the address lies in row i of a buffer of `row` elements a row, wherever loop `dim` is at i.
   static bool staysInRow(const Linear &address, const Kernel &kernel, int dim, int64_t row) {
     if (!address.dynamic.empty() || address.coefficients[dim] != row)
@@ -169,7 +164,7 @@ private:
     for (const Member &member : members)
       for (const Touch &before : member.touches)
         for (const Touch &now : touches)
-          if (memoryOf(before.buffer) == memoryOf(now.buffer) && (before.isWrite || now.isWrite) &&
+          if (list.memoryOf(before.buffer) == list.memoryOf(now.buffer) && (before.isWrite || now.isWrite) &&
               now.when != Touch::Behind && (before.when != Touch::InRow || now.when != Touch::InRow))
             return false;
     return true;

@@ -74,9 +74,7 @@ private:
       chooseTasks(step, target);
       return std::nullopt;
     }
-    stage.tiling = chooseTiling(stage.product, stage.product.m, target);
-    stage.kernel.schedule.vectorDim = stage.product.nDim;
-    stage.kernel.schedule.lanes = stage.tiling.lanes;
+    setTiling(stage, stage.product.m, target);
     if (isCold) {
       stage.tiling.rows = stage.tiling.vectors = 1;
       return std::nullopt;

@@ -72,6 +72,8 @@ struct StepList {
   double flops = 0, bytes = 0;
 
   int addScratch(DType type, int64_t elements);
+  /// The buffer whose number stands for the memory: the argument's, of a result that takes it over.
+  int memoryOf(int buffer) const;
   /// The buffers that a step reads, and those that it writes; an argument and the result that takes over its memory are
   /// one, by the argument's number.
   struct Access {
