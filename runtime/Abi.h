@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 
-#define HW_ABI 2
+#define HW_ABI 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -44,6 +44,26 @@ typedef struct {
   int32_t activation; // hw_activation
 } hw_matmul;
 
+/// One convolution that oneDNN does, of `spatial` dimensions (1 to 3), without groups. Activations lie channels-last and
+/// dense: x [images, input..., channels_in], y [images, output..., channels_out]. Weights lie in blocks of `block`
+/// channels, the last of a dimension filled up with zeros, which every convolution reads and writes as such:
+///
+///   channels_in <= 3:    [channels_out / block, kernel..., channels_in, block of channels_out]
+///   else:                [channels_out / block, channels_in / block, kernel..., block of channels_in, of channels_out]
+///   HW_BACKWARD_DATA:    [channels_out / block, channels_in / block, kernel..., block of channels_out, of channels_in]
+///
+/// forward: y = activation(x * w + bias); backward_data: x, and backward_weights: w, of which y is the gradient.
+enum hw_convolution_kind { HW_FORWARD, HW_BACKWARD_DATA, HW_BACKWARD_WEIGHTS };
+typedef struct {
+  int32_t kind; // hw_convolution_kind
+  int32_t spatial;
+  int64_t images, channels_in, channels_out;
+  int64_t input[3], kernel[3], output[3], stride[3], dilation[3] /* 1: none */, low[3], high[3] /* padding */;
+  int32_t block;
+  int32_t has_bias;   // forward: a vector of channels_out
+  int32_t activation; // forward: hw_activation
+} hw_convolution;
+
 /// What an object exports under the symbol `hw_program_descriptor`.
 typedef struct {
   uint32_t abi;          // HW_ABI
@@ -55,6 +75,8 @@ typedef struct {
   uint64_t entry_count;
   const hw_matmul *matmuls;
   uint64_t matmul_count;
+  const hw_convolution *convolutions;
+  uint64_t convolution_count;
 } hw_program;
 
 //---- called by compiled code -----------------------------------------------------------------------------------------
@@ -77,6 +99,10 @@ void hw_mark(int64_t entry, int64_t step, int64_t thread, int32_t is_end);
 
 /// Runs matmul number `index` of the program's descriptor (f32).
 void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c);
+
+/// Runs convolution number `index` of the program's descriptor (f32) on its two operands, in the order x, w, y of those
+/// that it has, and writes the third. `bias` may be null.
+void hw_run_convolution(int64_t index, const void *a, const void *b, const void *bias, void *result);
 
 /// Dense linear algebra on row-major matrices, `batch` of them; `is_f64` chooses the element type. See hw.cholesky and
 /// its neighbours.
