@@ -27,4 +27,45 @@ def WindowsOp : Op<Hwb_Dialect, "windows", [Pure]> {
   let hasVerifier = 1;
 }
 
+def BlockOp : Op<Hwb_Dialect, "block", [Pure]> {
+  let summary = "a convolution's weights in blocks of channels, as oneDNN reads them";
+  let description = [{
+    operand: [O, I, K...]; B is `size`, and the last block of a dimension is filled up with zeros. result:
+    1. for I <= 3 and no `turned`: [O / B, K..., I, B of O];
+    2. else [O / B, I / B, K..., B of I, B of O], or with `turned` [O / B, I / B, K..., B of O, B of I].
+    A convolution and the gradient in its weights share the layout without `turned`; the gradient in its input wants the other.
+  }];
+  let arguments = (ins Hw_Tensor:$operand, I64Attr:$size, UnitAttr:$turned);
+  let results = (outs Hw_Tensor:$result);
+  let assemblyFormat = "$operand `by` $size (`turned` $turned^)? attr-dict `:` type($operand) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$operand, "int64_t":$size, "bool":$turned)>];
+  let hasVerifier = 1;
+}
+
+def UnblockOp : Op<Hwb_Dialect, "unblock", [Pure]> {
+  let summary = "the inverse of `block` without `turned`: leaves the zeros out";
+  let arguments = (ins Hw_Tensor:$operand, I64Attr:$size);
+  let results = (outs Hw_Tensor:$result);
+  let assemblyFormat = "$operand `by` $size attr-dict `:` type($operand) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def ConvolutionOp : Op<Hwb_Dialect, "convolution", [Pure]> {
+  let summary = "a convolution by oneDNN, or one of its gradients";
+  let description = [{
+    Of x [N, S..., I], w (blocked, see `block`) and y [N, R..., O], two are given, in this order, and one is the result:
+    1. kind 0: y = activation(x * w + bias),
+    2. kind 1: the gradient of sum(y * c) in x, from w (`turned`) and c,
+    3. kind 2: the gradient of sum(y * c) in w, from x and c.
+    `kind` and `activation` are numbered as in runtime/Abi.h. `kernel` is K.
+  }];
+  let arguments = (ins Hw_Tensor:$first, Hw_Tensor:$second, Optional<Hw_Tensor>:$bias, I32Attr:$kind,
+                       DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$stride, DenseI64ArrayAttr:$low,
+                       DenseI64ArrayAttr:$high, DenseI64ArrayAttr:$dilation, I64Attr:$size, I32Attr:$activation);
+  let results = (outs Hw_Tensor:$result);
+  let assemblyFormat = [{
+    $kind `(` $first `,` $second (`,` $bias^)? `)` `kernel` $kernel `stride` $stride `pad` $low $high `dilation` $dilation `by` $size
+    `activation` $activation attr-dict `:` functional-type(operands, $result) }];
+}
+
 #endif

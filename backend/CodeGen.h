@@ -1,7 +1,7 @@
 // Steps to LLVM IR, and IR to an object.
 #pragma once
+#include "backend/Layouts.h"
 #include "backend/Steps.h"
-#include "runtime/Abi.h"
 #include <llvm/IR/Module.h>
 #include <map>
 
@@ -37,6 +37,7 @@ private:
   class FunctionEmitter;
   llvm::Function *kernelFor(const Stage &stage, llvm::StringRef name);
   unsigned matmulFor(const Step &step);
+  unsigned convolutionFor(ConvolutionOp op);
   llvm::Function *checkFunction(DType type);
   llvm::Constant *constantData(mlir::Value value);
 
@@ -45,6 +46,7 @@ private:
   std::unique_ptr<llvm::Module> module;
   std::vector<Entry> entries;
   std::vector<hw_matmul> matmuls;
+  std::vector<hw_convolution> convolutions;
   std::map<std::string, llvm::Function *> kernels; // by what they do: layers of equal shape share code
 };
 

@@ -19,18 +19,23 @@ struct Product {
 /// The product that a prepared dot_general (at most one dimension of each role) is.
 Product productOf(DotGeneralOp dot);
 
-/// dot → add(broadcast bias over columns) → max(., 0), tanh or logistic, as far as nothing else uses the intermediates.
+/// product → add(broadcast bias over the last dimension) → tanh or logistic, as far as nothing else uses what is
+/// between.
 struct ExternalPattern {
   mlir::Value bias;       // a vector of n, or null
   int32_t activation = 0; // hw_activation
   mlir::Value result;
 };
+ExternalPattern matchExternal(mlir::Value product);
 ExternalPattern matchExternal(DotGeneralOp dot);
 
 /// Rewrites an entry function so that every dot_general has at most one batch, free and contracted dimension a side and
 /// operands that the chosen way can read; and masks `x > 0` of values that are also rectified read the rectified value,
 /// so that x need not be kept.
-void prepare(mlir::Block &block, Products products);
+void prepare(mlir::Block &block, Products products, const Target &target);
+
+/// Erases ops without effect whose results no one uses.
+void eraseDead(mlir::Block &block);
 
 /// The loops that may run over a part of their range only.
 enum class Role : uint8_t { None, Batch, Rows, Columns, Contracted };

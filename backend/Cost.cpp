@@ -54,6 +54,26 @@ bool hw::backend::goesToLibrary(DotGeneralOp dot, Products products) {
   return bytes[0] > kSecondLevel / 2 && double(bytes[0]) + double(bytes[1]) + double(bytes[2]) > 2.5e6;
 }
 
+template <class Op> static bool goesToOneDnn(Op op, Products products, const Target &target) {
+  size_t spatial = op.getStride().size();
+  if (products == Products::Generated || !elementOf(op->getResult(0)).isF32() || op.getGroups() != 1 || spatial < 1 ||
+      spatial > 3 || target.vectorBytes < 32)
+    return false; // oneDNN's fast ones need AVX2, or AVX-512
+  auto weights = shapeOf(op.getWeights());
+  double additions = double(typeOf(op.getOutput()).getNumElements());
+  for (int64_t size : weights.drop_front())
+    additions *= double(size);
+  bool isEmpty = additions == 0 || typeOf(op.getInput()).getNumElements() == 0;
+  // A program is not to load a library for what it does in microseconds.
+  return !isEmpty && (products == Products::Library || additions > 1e6);
+}
+
+bool hw::backend::goesToLibrary(mlir::Operation *convolution, Products products, const Target &target) {
+  return llvm::TypeSwitch<mlir::Operation *, bool>(convolution)
+      .Case<ConvOp, ConvBackwardDataOp, ConvBackwardWeightsOp>(
+          [&](auto op) { return goesToOneDnn(op, products, target); });
+}
+
 bool hw::backend::prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement) {
   // To keep a value costs a store and loads: a few cycles a vector as long as it stays in the second-level cache, more
   // from memory. (Not so much more that a function like tanh should be computed twice: where rows are independent, a

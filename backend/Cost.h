@@ -9,6 +9,9 @@ namespace hw::backend {
 /// Whether oneDNN does the product: for `Automatic`, whether it does it better than generated loops.
 bool goesToLibrary(DotGeneralOp dot, Products products);
 
+/// Whether oneDNN does the convolution (any of the three ops): it has f32 only, and ours has the groups.
+bool goesToLibrary(mlir::Operation *convolution, Products products, const Target &target);
+
 /// Whether a value of so many elements that several kernels use is better computed in each of them, at `cost` additions
 /// an element, than kept in memory.
 bool prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement);

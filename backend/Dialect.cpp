@@ -26,3 +26,33 @@ LogicalResult WindowsOp::verify() {
       return emitOpError() << "reaches beyond dimension " << leading + i << " of " << getOperand().getType();
   return success();
 }
+
+SmallVector<int64_t> hw::backend::blockedShape(ArrayRef<int64_t> weights, int64_t size, bool turned) {
+  auto blocks = [&](int64_t channels) { return (channels + size - 1) / size; };
+  SmallVector<int64_t> shape{blocks(weights[0])};
+  bool isFirst = weights[1] <= 3 && !turned;
+  if (!isFirst)
+    shape.push_back(blocks(weights[1]));
+  shape.append(weights.begin() + 2, weights.end());
+  shape.push_back(isFirst ? weights[1] : size);
+  shape.push_back(size);
+  return shape;
+}
+
+void BlockOp::build(OpBuilder &builder, OperationState &state, Value operand, int64_t size, bool turned) {
+  build(builder, state, typeOf(operand).clone(blockedShape(shapeOf(operand), size, turned)), operand, size, turned);
+}
+
+LogicalResult BlockOp::verify() {
+  if (shapeOf(getOperand()).size() < 3 ||
+      ArrayRef(blockedShape(shapeOf(getOperand()), getSize(), getTurned())) != shapeOf(getResult()))
+    return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
+  return success();
+}
+
+LogicalResult UnblockOp::verify() {
+  if (shapeOf(getResult()).size() < 3 ||
+      ArrayRef(blockedShape(shapeOf(getResult()), getSize(), false)) != shapeOf(getOperand()))
+    return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
+  return success();
+}

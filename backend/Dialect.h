@@ -5,3 +5,10 @@
 #include "backend/BackendDialect.h.inc"
 #define GET_OP_CLASSES
 #include "backend/BackendOps.h.inc"
+
+namespace hw::backend {
+
+/// The shape of weights [O, I, K...] in blocks of `size` channels: see hwb.block.
+llvm::SmallVector<int64_t> blockedShape(llvm::ArrayRef<int64_t> weights, int64_t size, bool turned);
+
+} // namespace hw::backend

@@ -91,6 +91,9 @@ bool hw::backend::isInlinable(Operation *op) {
                                   ConstantOp, RandomBitsOp, StopGradientOp>(op);
 }
 
+/// A call of the runtime, which reads its operands as they lie in memory.
+static bool isLibraryCall(Operation *op) { return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, ConvolutionOp>(op); }
+
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
   Operation *op = value.getDefiningOp();
   if (op && op->hasAttr("hw.pack")) {
@@ -197,7 +200,8 @@ llvm::SetVector<Value> FusionPlan::reads(const Unit &unit) const {
   }
   // The runtime reads its operands whole, as they are stored; a contraction what they are views of.
   if (unit.kind == Unit::Library)
-    reads.insert(unit.op->operand_begin(), unit.op->operand_end());
+    for (Value operand : unit.op->getOperands())
+      reads.insert(reshapedBase(operand));
   if (unit.kind == Unit::Contract)
     for (Value operand : unit.op->getOperands())
       reads.insert(viewOf(operand, [](Value) {}).base);
@@ -295,9 +299,9 @@ private:
             absorbed.insert(pattern.result.getDefiningOp());
           }
         }
-      } else if (isa<CholeskyOp, TriangularSolveOp, LuSolveOp>(op)) {
+      } else if (isLibraryCall(op)) {
         for (Value operand : op->getOperands())
-          force(operand);
+          force(reshapedBase(operand));
       } else if (isPart(op) && isa<WindowsOp, BroadcastOp, ReverseOp, ReshapeOp>(op)) {
         // A convolution reads its operands again and again.
         if (Operation *producer = op->getOperand(0).getDefiningOp(); producer && !isPart(producer))
@@ -377,7 +381,7 @@ private:
     auto &kernels = inlinedBy[value];
     int64_t &points = largest[value];
     for (Operation *user : value.getUsers()) {
-      if (isa<func::ReturnOp, DotGeneralOp, CholeskyOp, TriangularSolveOp, LuSolveOp>(user))
+      if (isa<func::ReturnOp, DotGeneralOp>(user) || isLibraryCall(user))
         continue; // these need it stored, if at all: a view's base was forced
       Value result = user->getResult(0);
       if (isInlinable(user) && !plan.isStored(result)) {
@@ -513,7 +517,8 @@ private:
     llvm::SetVector<Value> reads;
     llvm::DenseSet<Value> moved;
     collectReads(plan, root, reads, moved);
-    // A copy laid out for a product is large, and made when it is wanted.
+    // A copy laid out for a product or a convolution stands alone: it is made when it is wanted, and reads its operand
+    // in an order in which no one may write over it meanwhile.
     if (options.fuse && !root.op->hasAttr("hw.pack"))
       for (unsigned number = plan.units.size(); number-- > 0;)
         if (joins(number, root, domain, reduced, reads, moved)) {
@@ -538,7 +543,7 @@ private:
              const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved) {
     const Unit &unit = plan.units[number];
     if (unit.kind == Unit::Fill || unit.kind == Unit::Library || ArrayRef<int64_t>(unit.domain) != domain ||
-        unit.roots.size() >= 12)
+        unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
       return false;
     if (llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Scatter; }))
       return false;

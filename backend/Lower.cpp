@@ -1,4 +1,5 @@
 // From a fusion plan to steps over placed buffers: donations, partial sums, liveness.
+#include "backend/Layouts.h"
 #include "backend/Plan.h"
 #include "backend/Steps.h"
 #include "llvm/Support/raw_ostream.h"
@@ -213,10 +214,8 @@ private:
       Step step(Step::Library, unit.op->getLoc(), unit.op);
       step.output = bufferOf(unit.roots[0].dest);
       for (Value operand : unit.op->getOperands())
-        step.inputs.push_back(bufferOf(operand));
-      auto shape = shapeOf(unit.op->getOperand(0));
-      double n = double(shape.back());
-      step.flops = double(typeOf(unit.op->getOperand(0)).getNumElements()) * n * 2 / 3;
+        step.inputs.push_back(bufferOf(reshapedBase(operand)));
+      step.flops = flopsOf(unit.op);
       list.steps.push_back(std::move(step));
       return;
     }
@@ -251,6 +250,12 @@ private:
     list.steps.push_back(std::move(step));
   }
 
+  static double flopsOf(Operation *library) {
+    if (auto convolution = dyn_cast<ConvolutionOp>(library))
+      return hw::backend::flopsOf(convolutionOf(convolution));
+    Value matrix = library->getOperand(0);
+    return double(typeOf(matrix).getNumElements()) * double(shapeOf(matrix).back()) * 2 / 3;
+  }
   static double flopsOf(const Product &p) { return 2.0 * double(p.batch) * double(p.m) * double(p.n) * double(p.k); }
 
   void fill(int buffer, uint8_t byte, Location loc) {
@@ -315,7 +320,7 @@ private:
 
 StepList hw::backend::lowerFunction(Block &block, ArrayRef<int64_t> donations, const Target &target,
                                     const FusionOptions &options) {
-  prepare(block, options.products);
+  prepare(block, options.products, target);
   return Lowering(block, donations, target, options).run();
 }
 
@@ -323,7 +328,7 @@ StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVe
   FusionOptions options;
   options.fuse = false;
   options.products = Products::Generated;
-  prepare(block, options.products);
+  prepare(block, options.products, target);
   return Lowering(block, {}, target, options).diagnose(operations);
 }
 
@@ -363,6 +368,8 @@ std::string Stage::title() const {
 std::string Step::title() const {
   if (kind == Region && stages.size() == 1)
     return stages[0].title();
+  if (auto convolution = dyn_cast_or_null<ConvolutionOp>(op); convolution && kind == Library)
+    return "oneDNN " + titleOf(convolutionOf(convolution));
   static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check"};
   std::string text = kinds[kind];
   llvm::raw_string_ostream os(text);

@@ -1,31 +1,45 @@
 // Rewrites of an entry function before it is planned.
 #include "backend/Cost.h"
 #include "backend/Decompose.h"
+#include "backend/Layouts.h"
 #include "runtime/Abi.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 
-ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
-  ExternalPattern pattern{{}, HW_LINEAR, dot.getResult()};
-  auto only = [](Value value) -> Operation * { return value.hasOneUse() ? *value.getUsers().begin() : nullptr; };
-  int64_t rank = shapeOf(dot.getResult()).size();
-  if (auto add = dyn_cast_or_null<AddOp>(only(dot.getResult())); add && rank) {
-    Value other = add.getLhs() == dot.getResult() ? add.getRhs() : add.getLhs();
-    auto broadcast = other.getDefiningOp<BroadcastOp>();
-    if (broadcast && broadcast.getDims() == ArrayRef<int64_t>{rank - 1} && !dot.rhsFree().empty() &&
-        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand()))) {
-      pattern.bias = broadcast.getOperand();
-      pattern.result = add.getResult();
-    }
-  }
-  Operation *next = only(pattern.result);
+static Operation *onlyUser(Value value) { return value.hasOneUse() ? *value.getUsers().begin() : nullptr; }
+
+static void matchActivation(ExternalPattern &pattern) {
+  Operation *next = onlyUser(pattern.result);
   if (isa_and_nonnull<TanhOp>(next))
     pattern.activation = HW_TANH, pattern.result = next->getResult(0);
   else if (isa_and_nonnull<LogisticOp>(next))
     pattern.activation = HW_LOGISTIC, pattern.result = next->getResult(0);
   // oneDNN's relu may turn NaN into 0, so that a ruined network would go on with zeros: max stays ours.
+}
+
+ExternalPattern hw::backend::matchExternal(Value product) {
+  ExternalPattern pattern{{}, HW_LINEAR, product};
+  int64_t rank = shapeOf(product).size();
+  if (auto add = dyn_cast_or_null<AddOp>(onlyUser(product)); add && rank) {
+    Value other = add.getLhs() == product ? add.getRhs() : add.getLhs();
+    auto broadcast = other.getDefiningOp<BroadcastOp>();
+    if (broadcast && broadcast.getDims() == ArrayRef<int64_t>{rank - 1} &&
+        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand()))) {
+      pattern.bias = broadcast.getOperand();
+      pattern.result = add.getResult();
+    }
+  }
+  matchActivation(pattern);
+  return pattern;
+}
+
+ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
+  if (!dot.rhsFree().empty())
+    return matchExternal(dot.getResult());
+  ExternalPattern pattern{{}, HW_LINEAR, dot.getResult()}; // its last dimension is no column
+  matchActivation(pattern);
   return pattern;
 }
 
@@ -237,7 +251,14 @@ void pack(OpBuilder &builder, DotGeneralOp dot) {
 
 } // namespace
 
-void hw::backend::prepare(Block &block, Products products) {
+void hw::backend::eraseDead(Block &block) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+void hw::backend::prepare(Block &block, Products products, const Target &target) {
+  chooseLayouts(block, products, target);
   decompose(block);
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
     stop.getResult().replaceAllUsesWith(stop.getOperand());
@@ -252,8 +273,5 @@ void hw::backend::prepare(Block &block, Products products) {
     if (!goesToLibrary(flat, products))
       pack(builder, flat);
   }
-  // What the rewrites left unused.
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (isOpTriviallyDead(&op))
-      op.erase();
+  eraseDead(block); // what the rewrites left unused
 }

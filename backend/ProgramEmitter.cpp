@@ -92,6 +92,15 @@ unsigned ProgramEmitter::matmulFor(const Step &step) {
   return unsigned(matmuls.size()) - 1;
 }
 
+unsigned ProgramEmitter::convolutionFor(ConvolutionOp op) {
+  hw_convolution c = convolutionOf(op);
+  for (auto [number, other] : llvm::enumerate(convolutions))
+    if (!memcmp(&other, &c, sizeof c))
+      return unsigned(number);
+  convolutions.push_back(c);
+  return unsigned(convolutions.size()) - 1;
+}
+
 /// An entry function. Phases of generated steps that follow each other are one call of hw_parallel; calls of oneDNN and
 /// of the runtime stand between them.
 class ProgramEmitter::FunctionEmitter {
@@ -429,6 +438,13 @@ private:
   }
 
   void library(const Step &step) {
+    if (auto convolution = llvm::dyn_cast<ConvolutionOp>(step.op)) {
+      llvm::Value *bias =
+          convolution.getBias() ? addresses[step.inputs[2]] : llvm::ConstantPointerNull::get(b.getPtrTy());
+      call("hw_run_convolution", {b.getInt64(program.convolutionFor(convolution)), addresses[step.inputs[0]],
+                                  addresses[step.inputs[1]], bias, addresses[step.output]});
+      return;
+    }
     auto shape = shapeOf(step.op->getOperand(0));
     llvm::Value *isF64 = b.getInt32(elementOf(step.op->getOperand(0)).isF64());
     int64_t n = shape.back(), batch = 1;
@@ -491,28 +507,42 @@ void ProgramEmitter::finish(llvm::StringRef plan) {
         entryType, {text(entry.name), entry.function, b.getInt64(entry.scratch), b.getInt64(entry.threadScratch),
                     number(entry.flops), number(entry.bytes), stepArray, b.getInt64(entry.steps.size())}));
   }
-  auto *stride = llvm::ArrayType::get(b.getInt64Ty(), 3);
+  auto *three = llvm::ArrayType::get(b.getInt64Ty(), 3);
   auto *matmulType = llvm::StructType::get(context, {b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(),
-                                                     stride, stride, stride, b.getInt32Ty(), b.getInt32Ty()});
-  auto strides = [&](const int64_t *values) {
-    return llvm::ConstantArray::get(stride, {b.getInt64(values[0]), b.getInt64(values[1]), b.getInt64(values[2])});
+                                                     three, three, three, b.getInt32Ty(), b.getInt32Ty()});
+  auto threeOf = [&](const int64_t *values) {
+    return llvm::ConstantArray::get(three, {b.getInt64(values[0]), b.getInt64(values[1]), b.getInt64(values[2])});
   };
   llvm::SmallVector<llvm::Constant *> matmulData;
   for (const hw_matmul &m : matmuls)
     matmulData.push_back(llvm::ConstantStruct::get(
-        matmulType, {b.getInt64(m.batch), b.getInt64(m.m), b.getInt64(m.n), b.getInt64(m.k), strides(m.a_stride),
-                     strides(m.b_stride), strides(m.c_stride), b.getInt32(m.has_bias), b.getInt32(m.activation)}));
+        matmulType, {b.getInt64(m.batch), b.getInt64(m.m), b.getInt64(m.n), b.getInt64(m.k), threeOf(m.a_stride),
+                     threeOf(m.b_stride), threeOf(m.c_stride), b.getInt32(m.has_bias), b.getInt32(m.activation)}));
+  auto *convolutionType = llvm::StructType::get(
+      context, {b.getInt32Ty(), b.getInt32Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), three, three, three,
+                three, three, three, three, b.getInt32Ty(), b.getInt32Ty(), b.getInt32Ty()});
+  llvm::SmallVector<llvm::Constant *> convolutionData;
+  for (const hw_convolution &c : convolutions)
+    convolutionData.push_back(llvm::ConstantStruct::get(
+        convolutionType, {b.getInt32(c.kind), b.getInt32(c.spatial), b.getInt64(c.images), b.getInt64(c.channels_in),
+                          b.getInt64(c.channels_out), threeOf(c.input), threeOf(c.kernel), threeOf(c.output),
+                          threeOf(c.stride), threeOf(c.dilation), threeOf(c.low), threeOf(c.high), b.getInt32(c.block),
+                          b.getInt32(c.has_bias), b.getInt32(c.activation)}));
   auto *entryArray =
       global(llvm::ConstantArray::get(llvm::ArrayType::get(entryType, entryData.size()), entryData), "entries");
   auto *matmulArray =
       global(llvm::ConstantArray::get(llvm::ArrayType::get(matmulType, matmulData.size()), matmulData), "matmuls");
+  auto *convolutionArray =
+      global(llvm::ConstantArray::get(llvm::ArrayType::get(convolutionType, convolutionData.size()), convolutionData),
+             "convolutions");
   auto *planText = text(plan);
-  auto *programType = llvm::StructType::get(context, {b.getInt32Ty(), b.getInt32Ty(), pointer, pointer, b.getInt64Ty(),
-                                                      pointer, b.getInt64Ty(), pointer, b.getInt64Ty()});
-  auto *data =
-      llvm::ConstantStruct::get(programType, {b.getInt32(HW_ABI), b.getInt32(target.vectorBytes), text(target.cpu),
-                                              planText, b.getInt64(plan.size()), entryArray, b.getInt64(entries.size()),
-                                              matmulArray, b.getInt64(matmuls.size())});
+  auto *programType =
+      llvm::StructType::get(context, {b.getInt32Ty(), b.getInt32Ty(), pointer, pointer, b.getInt64Ty(), pointer,
+                                      b.getInt64Ty(), pointer, b.getInt64Ty(), pointer, b.getInt64Ty()});
+  auto *data = llvm::ConstantStruct::get(
+      programType, {b.getInt32(HW_ABI), b.getInt32(target.vectorBytes), text(target.cpu), planText,
+                    b.getInt64(plan.size()), entryArray, b.getInt64(entries.size()), matmulArray,
+                    b.getInt64(matmuls.size()), convolutionArray, b.getInt64(convolutions.size())});
   new llvm::GlobalVariable(*module, programType, true, llvm::GlobalValue::ExternalLinkage, data,
                            "hw_program_descriptor");
 }

@@ -24,7 +24,8 @@ using namespace hw;
 
 namespace {
 
-bool isArithmetic(Operation *op) { return isa_and_nonnull<HwDialect>(op->getDialect()); }
+/// Ops of hw, and what a backend added to them.
+bool isArithmetic(Operation *op) { return !isa<study::StudyDialect, func::FuncDialect>(op->getDialect()); }
 
 /// Cheaper to redo than to keep: cloned into each function that reads it, never passed.
 bool isRepeatable(Value value) {

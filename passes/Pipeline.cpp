@@ -16,17 +16,19 @@ void hw::buildDerivativePipeline(mlir::OpPassManager &pm) {
   pm.addPass(mlir::createCSEPass());
 }
 
-void hw::buildOutlinePipeline(mlir::OpPassManager &pm) {
+void hw::buildOutlinePipeline(mlir::OpPassManager &pm, std::unique_ptr<mlir::Pass> layouts) {
   // What a loop computes anew each time from nothing of its own leaves it.
   pm.addPass(createHoistPass());
   pm.addPass(mlir::createCSEPass());
+  if (layouts)
+    pm.addPass(std::move(layouts));
   // The graph becomes a plan and entry points.
   pm.addPass(createOutlinePass());
 }
 
 void hw::buildPipeline(mlir::OpPassManager &pm) {
   buildDerivativePipeline(pm);
-  buildOutlinePipeline(pm);
+  buildOutlinePipeline(pm, nullptr);
 }
 
 void hw::registerPasses() {

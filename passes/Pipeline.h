@@ -11,8 +11,9 @@ void buildPipeline(mlir::OpPassManager &pm);
 /// cut into entry points.
 void buildDerivativePipeline(mlir::OpPassManager &pm);
 
-/// The rest of it: the graph is cut into entry points and the plan between them.
-void buildOutlinePipeline(mlir::OpPassManager &pm);
+/// The rest of it: the graph is cut into entry points and the plan between them. `layouts`, if there is one, sees the
+/// whole study once more before, and may change what it carries and add pure ops of a backend's.
+void buildOutlinePipeline(mlir::OpPassManager &pm, std::unique_ptr<mlir::Pass> layouts);
 
 /// Makes every pass and the pipelines (`hw-pipeline`, `hw-derivatives`) known by name to hw-opt.
 void registerPasses();

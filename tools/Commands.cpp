@@ -115,6 +115,7 @@ std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) 
       {"hw_parallel", reinterpret_cast<void *>(&hw_parallel)},
       {"hw_mark", reinterpret_cast<void *>(&hw_mark)},
       {"hw_run_matmul", reinterpret_cast<void *>(&hw_run_matmul)},
+      {"hw_run_convolution", reinterpret_cast<void *>(&hw_run_convolution)},
       {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
       {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
       {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},

@@ -1,5 +1,6 @@
 #include "tools/Driver.h"
 
+#include "backend/BlockWeights.h"
 #include "ir/Dialects.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
@@ -119,7 +120,11 @@ bool Driver::runPasses(llvm::function_ref<void(mlir::OpPassManager &)> build) {
 
 bool Driver::differentiate() { return elaborate() && runPasses(buildDerivativePipeline); }
 
-bool Driver::outline() { return differentiate() && runPasses(buildOutlinePipeline); }
+bool Driver::outline() {
+  return differentiate() && runPasses([&](mlir::OpPassManager &passes) {
+           buildOutlinePipeline(passes, backend::createBlockWeightsPass(request_.backend));
+         });
+}
 
 /// What tells two programs apart, for checkpoints: a hash of the module without places in the source, so that a comment
 /// makes no difference, and without the settings that a run can still change; and of what chooses other arithmetic.
