@@ -28,6 +28,7 @@ namespace {
   X(dnnl_stream_create)                                                                                                \
   X(dnnl_stream_destroy)                                                                                               \
   X(dnnl_memory_desc_create_with_strides)                                                                              \
+  X(dnnl_memory_desc_create_with_tag)                                                                                  \
   X(dnnl_memory_desc_destroy)                                                                                          \
   X(dnnl_memory_desc_get_size)                                                                                         \
   X(dnnl_memory_create)                                                                                                \
@@ -41,6 +42,11 @@ namespace {
   X(dnnl_post_ops_destroy)                                                                                             \
   X(dnnl_post_ops_append_eltwise)                                                                                      \
   X(dnnl_matmul_primitive_desc_create)                                                                                 \
+  X(dnnl_convolution_forward_primitive_desc_create)                                                                    \
+  X(dnnl_convolution_backward_data_primitive_desc_create)                                                              \
+  X(dnnl_convolution_backward_weights_primitive_desc_create)                                                           \
+  X(dnnl_reorder_primitive_desc_create)                                                                                \
+  X(dnnl_primitive_desc_query)                                                                                         \
   X(dnnl_primitive_desc_query_md)                                                                                      \
   X(dnnl_primitive_desc_destroy)                                                                                       \
   X(dnnl_primitive_create)                                                                                             \
@@ -106,7 +112,8 @@ void loadLibrary() {
       reason = why;
   }
   if (!found.handle)
-    fail("oneDNN, which does this program's matrix products, was not found (looked for {}; the loader says: {}): "
+    fail("oneDNN, which does this program's matrix products and convolutions, was not found (looked for {}; the loader "
+         "says: {}): "
          "install oneDNN 3 (tools/setup does), "
          "or set HWC_ONEDNN to the path of libdnnl.so.3",
          tried, reason);
@@ -125,17 +132,29 @@ void loadLibrary() {
   library = std::move(found);
 }
 
-struct Product {
-  dnnl_primitive_t primitive = nullptr;
-  dnnl_memory_t a = nullptr, b = nullptr, c = nullptr, bias = nullptr, scratchpad = nullptr;
-  dnnl_exec_arg_t args[5];
-  int argCount = 0;
+template <auto function> struct Destroy {
+  template <class T> void operator()(T *object) const { (library.*function)(object); }
 };
+template <class T, auto function> using Owned = std::unique_ptr<T, Destroy<function>>;
+using Engine = Owned<dnnl_engine, &Library::dnnl_engine_destroy>;
+using Stream = Owned<dnnl_stream, &Library::dnnl_stream_destroy>;
+using Layout = Owned<dnnl_memory_desc, &Library::dnnl_memory_desc_destroy>;
+using Buffer = Owned<dnnl_memory, &Library::dnnl_memory_destroy>;
+using Attributes = Owned<dnnl_primitive_attr, &Library::dnnl_primitive_attr_destroy>;
+using PostOps = Owned<dnnl_post_ops, &Library::dnnl_post_ops_destroy>;
+using Description = Owned<dnnl_primitive_desc, &Library::dnnl_primitive_desc_destroy>;
+using Primitive = Owned<dnnl_primitive, &Library::dnnl_primitive_destroy>;
 
-/// A strided [batch, rows, columns] (or [rows, columns] for a batch of one) description. A stride of a dimension of
-/// size 1 means nothing and may be any number, but oneDNN recognises a layout by it, so it becomes what a dense tensor
-/// would have.
-dnnl_memory_desc_t describe(int64_t batch, int64_t rows, int64_t columns, const int64_t *stride, bool batched) {
+/// What `create`, one of the library's functions, makes of `arguments`; null where it cannot.
+template <class Owner, class Create, class... Arguments> Owner made(Create create, Arguments... arguments) {
+  typename Owner::pointer object = nullptr;
+  return Owner(create(&object, arguments...) == dnnl_success ? object : nullptr);
+}
+
+/// A strided [batch, rows, columns] (or [rows, columns] for a batch of one) layout. A stride of a dimension of size 1
+/// means nothing and may be any number, but oneDNN recognises a layout by it, so it becomes what a dense tensor would
+/// have.
+Layout stridedLayout(int64_t batch, int64_t rows, int64_t columns, const int64_t *stride, bool batched) {
   int64_t s[3] = {stride[0], stride[1], stride[2]};
   if (columns == 1 && rows == 1)
     s[1] = s[2] = 1;
@@ -150,143 +169,358 @@ dnnl_memory_desc_t describe(int64_t batch, int64_t rows, int64_t columns, const 
     s[0] = std::max(rows * s[1], columns * s[2]);
   const dnnl_dims_t dims = {batch, rows, columns};
   const dnnl_dims_t strides = {s[0], s[1], s[2]};
-  dnnl_memory_desc_t result = nullptr;
   const int skip = batched ? 0 : 1;
-  if (library.dnnl_memory_desc_create_with_strides(&result, 3 - skip, dims + skip, dnnl_f32, strides + skip) !=
-      dnnl_success)
-    return nullptr;
-  return result;
+  return made<Layout>(library.dnnl_memory_desc_create_with_strides, 3 - skip, dims + skip, dnnl_f32, strides + skip);
 }
+
+/// [images or channels out, channels or channels in, space...] in the order and the blocks of `tag`.
+Layout taggedLayout(int64_t first, int64_t second, int32_t spatial, const int64_t *space, dnnl_format_tag_t tag) {
+  dnnl_dims_t dims = {first, second};
+  std::copy_n(space, spatial, dims + 2);
+  return made<Layout>(library.dnnl_memory_desc_create_with_tag, spatial + 2, dims, dnnl_f32, tag);
+}
+
+dnnl_format_tag_t activationTag(const hw_convolution &c) {
+  constexpr dnnl_format_tag_t tags[] = {dnnl_nwc, dnnl_nhwc, dnnl_ndhwc};
+  return tags[c.spatial - 1];
+}
+
+/// The layout of weights that hw_convolution promises.
+dnnl_format_tag_t weightsTag(const hw_convolution &c) {
+  constexpr dnnl_format_tag_t tags[3][2][3] = {
+      // Channels in outside of the blocks; inside, before those out; inside, after them. Blocks of 8, of 16.
+      {{dnnl_Owi8o, dnnl_Ohwi8o, dnnl_Odhwi8o}, {dnnl_Owi16o, dnnl_Ohwi16o, dnnl_Odhwi16o}},
+      {{dnnl_OIw8i8o, dnnl_OIhw8i8o, dnnl_OIdhw8i8o}, {dnnl_OIw16i16o, dnnl_OIhw16i16o, dnnl_OIdhw16i16o}},
+      {{dnnl_OIw8o8i, dnnl_OIhw8o8i, dnnl_OIdhw8o8i}, {dnnl_OIw16o16i, dnnl_OIhw16o16i, dnnl_OIdhw16o16i}}};
+  const int order = c.kind == HW_BACKWARD_DATA ? 2 : c.channels_in <= 3 ? 0 : 1;
+  return tags[order][c.block == 16][c.spatial - 1];
+}
+
+/// A place without an address as yet; null where there is no layout.
+Buffer bufferOf(const_dnnl_memory_desc_t layout, dnnl_engine_t engine) {
+  void *none = DNNL_MEMORY_NONE;
+  return layout ? made<Buffer>(library.dnnl_memory_create, layout, engine, none) : nullptr;
+}
+
+/// User scratchpads, and the activation after all else; null where the library does not.
+Attributes attributesFor(int32_t activation) {
+  const Library &d = library;
+  auto attributes = made<Attributes>(d.dnnl_primitive_attr_create);
+  if (!attributes ||
+      d.dnnl_primitive_attr_set_scratchpad_mode(attributes.get(), dnnl_scratchpad_mode_user) != dnnl_success)
+    return nullptr;
+  if (activation == HW_LINEAR)
+    return attributes;
+  const dnnl_alg_kind_t kind = activation == HW_RELU   ? dnnl_eltwise_relu
+                               : activation == HW_TANH ? dnnl_eltwise_tanh
+                                                       : dnnl_eltwise_logistic;
+  auto postOps = made<PostOps>(d.dnnl_post_ops_create);
+  const bool ok = postOps && d.dnnl_post_ops_append_eltwise(postOps.get(), kind, 0, 0) == dnnl_success &&
+                  d.dnnl_primitive_attr_set_post_ops(attributes.get(), postOps.get()) == dnnl_success;
+  return ok ? std::move(attributes) : nullptr;
+}
+
+/// A primitive and the memory objects that it runs on, whose addresses are set before each run.
+struct Call {
+  Primitive primitive;
+  std::vector<dnnl_exec_arg_t> arguments;
+  Buffer scratchpad;
+  size_t scratchpadBytes = 0;
+
+  /// Null where the library cannot make it.
+  static std::optional<Call> make(const Description &description, dnnl_engine_t engine,
+                                  std::initializer_list<std::pair<int, const Buffer *>> buffers) {
+    Call call;
+    call.primitive = made<Primitive>(library.dnnl_primitive_create, description.get());
+    if (!call.primitive)
+      return std::nullopt;
+    for (auto [role, buffer] : buffers)
+      if (*buffer)
+        call.arguments.push_back({role, buffer->get()});
+    const_dnnl_memory_desc_t pad = library.dnnl_primitive_desc_query_md(description.get(), dnnl_query_scratchpad_md, 0);
+    call.scratchpadBytes = pad ? library.dnnl_memory_desc_get_size(pad) : 0;
+    if (call.scratchpadBytes) {
+      call.scratchpad = bufferOf(pad, engine);
+      if (!call.scratchpad)
+        return std::nullopt;
+      call.arguments.push_back({DNNL_ARG_SCRATCHPAD, call.scratchpad.get()});
+    }
+    return call;
+  }
+
+  void run(dnnl_stream_t stream) const {
+    library.dnnl_primitive_execute(primitive.get(), stream, static_cast<int>(arguments.size()), arguments.data());
+  }
+};
+
+/// A matrix product or convolution: two operands, perhaps a bias, and a result.
+struct Operation {
+  Buffer a, b, bias, result; // as compiled code has them
+  Call call;
+  // Weights that oneDNN wants in another layout lie here in it: they are an operand, brought here before the call, or
+  // the result, brought to its place after it.
+  Buffer weights;
+  size_t weightsBytes = 0;
+  std::optional<Call> before, after;
+
+  void run(dnnl_stream_t stream, const void *atA, const void *atB, const void *atBias, void *atResult) const {
+    setAddress(a, const_cast<void *>(atA));
+    setAddress(b, const_cast<void *>(atB));
+    if (bias)
+      setAddress(bias, const_cast<void *>(atBias));
+    setAddress(result, atResult);
+    if (before)
+      before->run(stream);
+    call.run(stream);
+    if (after)
+      after->run(stream);
+  }
+
+  static void setAddress(const Buffer &buffer, void *address) {
+    library.dnnl_memory_set_data_handle(buffer.get(), address);
+  }
+};
 
 } // namespace
 
 struct OneDnn::State {
-  dnnl_engine_t engine = nullptr;
-  dnnl_stream_t stream = nullptr;
-  std::vector<Product> products;
-  Memory scratchpad;
+  Engine engine;
+  Stream stream;
+  std::vector<Operation> matmuls, convolutions;
+  Memory scratchpad, weights;
 
-  ~State() {
-    for (Product &p : products) {
-      if (p.primitive)
-        library.dnnl_primitive_destroy(p.primitive);
-      for (dnnl_memory_t memory : {p.a, p.b, p.c, p.bias, p.scratchpad})
-        if (memory)
-          library.dnnl_memory_destroy(memory);
-    }
-    if (stream)
-      library.dnnl_stream_destroy(stream);
-    if (engine)
-      library.dnnl_engine_destroy(engine);
-  }
-
-  /// Makes one product; the bytes of scratchpad it needs, or nothing if oneDNN cannot do it.
-  std::optional<size_t> make(const hw_matmul &m, Product &p);
+  std::optional<Operation> make(const hw_matmul &m) const;
+  std::optional<Operation> make(const hw_convolution &c) const;
+  void getMemory();
 };
 
-std::optional<size_t> OneDnn::State::make(const hw_matmul &m, Product &p) {
-  const Library &d = library;
+/// Nothing where oneDNN cannot do it.
+std::optional<Operation> OneDnn::State::make(const hw_matmul &m) const {
   const bool batched = m.batch > 1;
   const int64_t biasStride[3] = {0, m.n, 1};
-  dnnl_memory_desc_t a = describe(m.batch, m.m, m.k, m.a_stride, batched),
-                     b = describe(m.batch, m.k, m.n, m.b_stride, batched),
-                     c = describe(m.batch, m.m, m.n, m.c_stride, batched),
-                     bias = m.has_bias ? describe(1, 1, m.n, biasStride, batched) : nullptr;
-  dnnl_primitive_attr_t attributes = nullptr;
-  dnnl_post_ops_t postOps = nullptr;
-  dnnl_primitive_desc_t description = nullptr;
-  std::optional<size_t> bytes;
-  bool ok = a && b && c && (bias || !m.has_bias) && d.dnnl_primitive_attr_create(&attributes) == dnnl_success &&
-            d.dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user) == dnnl_success;
-  if (ok && m.activation != HW_LINEAR) {
-    const dnnl_alg_kind_t kind = m.activation == HW_RELU   ? dnnl_eltwise_relu
-                                 : m.activation == HW_TANH ? dnnl_eltwise_tanh
-                                                           : dnnl_eltwise_logistic;
-    ok = d.dnnl_post_ops_create(&postOps) == dnnl_success &&
-         d.dnnl_post_ops_append_eltwise(postOps, kind, 0, 0) == dnnl_success &&
-         d.dnnl_primitive_attr_set_post_ops(attributes, postOps) == dnnl_success;
-  }
-  ok = ok && d.dnnl_matmul_primitive_desc_create(&description, engine, a, b, bias, c, attributes) == dnnl_success &&
-       d.dnnl_primitive_create(&p.primitive, description) == dnnl_success;
-  if (ok) {
-    const_dnnl_memory_desc_t pad = d.dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
-    const size_t need = pad ? d.dnnl_memory_desc_get_size(pad) : 0;
-    auto add = [&](dnnl_memory_t &memory, const_dnnl_memory_desc_t what, int role) {
-      ok = ok && d.dnnl_memory_create(&memory, what, engine, DNNL_MEMORY_NONE) == dnnl_success;
-      p.args[p.argCount++] = {role, memory};
-    };
-    add(p.a, a, DNNL_ARG_SRC);
-    add(p.b, b, DNNL_ARG_WEIGHTS);
-    add(p.c, c, DNNL_ARG_DST);
-    if (bias)
-      add(p.bias, bias, DNNL_ARG_BIAS);
-    if (need)
-      add(p.scratchpad, pad, DNNL_ARG_SCRATCHPAD);
-    if (ok)
-      bytes = need;
-  }
-  for (dnnl_memory_desc_t memory : {a, b, c, bias})
-    if (memory)
-      d.dnnl_memory_desc_destroy(memory);
-  if (description)
-    d.dnnl_primitive_desc_destroy(description);
-  if (postOps)
-    d.dnnl_post_ops_destroy(postOps);
-  if (attributes)
-    d.dnnl_primitive_attr_destroy(attributes);
-  return bytes;
+  const Layout a = stridedLayout(m.batch, m.m, m.k, m.a_stride, batched),
+               b = stridedLayout(m.batch, m.k, m.n, m.b_stride, batched),
+               c = stridedLayout(m.batch, m.m, m.n, m.c_stride, batched),
+               bias = m.has_bias ? stridedLayout(1, 1, m.n, biasStride, batched) : nullptr;
+  const Attributes attributes = attributesFor(m.activation);
+  if (!attributes)
+    return std::nullopt;
+  const auto description = made<Description>(library.dnnl_matmul_primitive_desc_create, engine.get(), a.get(), b.get(),
+                                             bias.get(), c.get(), attributes.get());
+  if (!description)
+    return std::nullopt;
+  Operation o;
+  o.a = bufferOf(a.get(), engine.get());
+  o.b = bufferOf(b.get(), engine.get());
+  o.bias = bufferOf(bias.get(), engine.get());
+  o.result = bufferOf(c.get(), engine.get());
+  auto call =
+      Call::make(description, engine.get(),
+                 {{DNNL_ARG_SRC, &o.a}, {DNNL_ARG_WEIGHTS, &o.b}, {DNNL_ARG_BIAS, &o.bias}, {DNNL_ARG_DST, &o.result}});
+  if (!call)
+    return std::nullopt;
+  o.call = std::move(*call);
+  return o;
 }
 
-static OneDnn *active = nullptr;
+namespace {
 
-OneDnn::OneDnn(const hw_matmul *matmuls, uint64_t count) : state(std::make_unique<State>()) {
+/// A convolution in oneDNN's terms.
+struct Convolution {
+  const hw_convolution &c;
+  Layout x, y, bias;
+  Attributes attributes;
+  dnnl_dims_t dilation = {};
+
+  explicit Convolution(const hw_convolution &c)
+      : c(c), x(taggedLayout(c.images, c.channels_in, c.spatial, c.input, activationTag(c))),
+        y(taggedLayout(c.images, c.channels_out, c.spatial, c.output, activationTag(c))),
+        attributes(attributesFor(c.activation)) {
+    if (c.has_bias) {
+      const dnnl_dims_t size = {c.channels_out};
+      bias = made<Layout>(library.dnnl_memory_desc_create_with_tag, 1, size, dnnl_f32, dnnl_a);
+    }
+    for (int i = 0; i < c.spatial; ++i)
+      dilation[i] = c.dilation[i] - 1; // oneDNN counts what lies in between
+  }
+
+  Layout weights(dnnl_format_tag_t tag) const {
+    return taggedLayout(c.channels_out, c.channels_in, c.spatial, c.kernel, tag);
+  }
+
+  /// Null where oneDNN cannot do it with weights in this layout.
+  Description describe(dnnl_engine_t engine, const Layout &w) const {
+    const Library &d = library;
+    auto forward = [&](const dnnl_primitive_attr *with, const dnnl_memory_desc *withBias) {
+      return made<Description>(d.dnnl_convolution_forward_primitive_desc_create, engine, dnnl_forward_training,
+                               dnnl_convolution_direct, x.get(), w.get(), withBias, y.get(), c.stride, dilation, c.low,
+                               c.high, with);
+    };
+    switch (c.kind) {
+    case HW_FORWARD:
+      return forward(attributes.get(), bias.get());
+    case HW_BACKWARD_DATA:
+      return made<Description>(d.dnnl_convolution_backward_data_primitive_desc_create, engine, dnnl_convolution_direct,
+                               x.get(), w.get(), y.get(), c.stride, dilation, c.low, c.high, nullptr, attributes.get());
+    default:
+      return made<Description>(d.dnnl_convolution_backward_weights_primitive_desc_create, engine,
+                               dnnl_convolution_direct, x.get(), w.get(), nullptr, y.get(), c.stride, dilation, c.low,
+                               c.high, nullptr, attributes.get());
+    }
+  }
+};
+
+bool isReference(const Description &description) {
+  const char *name = nullptr;
+  return library.dnnl_primitive_desc_query(description.get(), dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+         std::string_view(name).starts_with("ref");
+}
+
+std::optional<Call> reorder(dnnl_engine_t engine, const_dnnl_memory_desc_t from, const Buffer &source,
+                            const_dnnl_memory_desc_t to, const Buffer &target) {
+  const auto description = made<Description>(library.dnnl_reorder_primitive_desc_create, from, engine, to, engine,
+                                             attributesFor(HW_LINEAR).get());
+  return description ? Call::make(description, engine, {{DNNL_ARG_FROM, &source}, {DNNL_ARG_TO, &target}})
+                     : std::nullopt;
+}
+
+} // namespace
+
+/// Nothing where oneDNN cannot do it.
+std::optional<Operation> OneDnn::State::make(const hw_convolution &c) const {
+  const Convolution convolution(c);
+  const bool weightsResult = c.kind == HW_BACKWARD_WEIGHTS;
+  const Layout promised = convolution.weights(weightsTag(c));
+  Description description = convolution.describe(engine.get(), promised);
+  const_dnnl_memory_desc_t own = nullptr; // the layout of oneDNN's choice, where that is faster
+  if (!description || isReference(description)) {
+    Description free = convolution.describe(engine.get(), convolution.weights(dnnl_format_tag_any));
+    if (free && (!description || !isReference(free))) {
+      description = std::move(free);
+      own = library.dnnl_primitive_desc_query_md(description.get(),
+                                                 weightsResult ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+    }
+  }
+  if (!description)
+    return std::nullopt;
+  Operation o;
+  Buffer x = bufferOf(convolution.x.get(), engine.get()), y = bufferOf(convolution.y.get(), engine.get()),
+         w = bufferOf(promised.get(), engine.get());
+  o.bias = bufferOf(convolution.bias.get(), engine.get());
+  o.weights = bufferOf(own, engine.get());
+  auto call = Call::make(description, engine.get(),
+                         {{c.kind == HW_BACKWARD_DATA ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, &x},
+                          {weightsResult ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, own ? &o.weights : &w},
+                          {DNNL_ARG_BIAS, &o.bias},
+                          {c.kind == HW_FORWARD ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, &y}});
+  if (!call)
+    return std::nullopt;
+  o.call = std::move(*call);
+  if (own) {
+    o.weightsBytes = library.dnnl_memory_desc_get_size(own);
+    if (weightsResult)
+      o.after = reorder(engine.get(), own, o.weights, promised.get(), w);
+    else
+      o.before = reorder(engine.get(), promised.get(), w, own, o.weights);
+    if (!o.before && !o.after)
+      return std::nullopt;
+  }
+  o.a = std::move(c.kind == HW_BACKWARD_DATA ? w : x);
+  o.b = std::move(c.kind == HW_FORWARD ? w : y);
+  o.result = std::move(c.kind == HW_FORWARD ? y : weightsResult ? w : x);
+  return o;
+}
+
+/// One operation runs at a time, so one scratchpad serves all, and one place for weights.
+void OneDnn::State::getMemory() {
+  size_t scratchpadBytes = 0, weightsBytes = 0;
+  auto each = [&](auto &&visit) {
+    for (std::vector<Operation> *operations : {&matmuls, &convolutions})
+      for (Operation &o : *operations)
+        for (Call *call : {&o.call, o.before ? &*o.before : nullptr, o.after ? &*o.after : nullptr})
+          if (call)
+            visit(o, *call);
+  };
+  each([&](const Operation &o, const Call &call) {
+    scratchpadBytes = std::max(scratchpadBytes, call.scratchpadBytes);
+    weightsBytes = std::max(weightsBytes, o.weightsBytes);
+  });
+  scratchpad = Memory(scratchpadBytes, "oneDNN's scratchpad");
+  weights = Memory(weightsBytes, "oneDNN's weights");
+  each([&](const Operation &o, const Call &call) {
+    if (call.scratchpad)
+      Operation::setAddress(call.scratchpad, scratchpad.data());
+    if (o.weights)
+      Operation::setAddress(o.weights, weights.data());
+  });
+}
+
+static OneDnn *last = nullptr;
+
+OneDnn::OneDnn(const hw_program &program) : state(std::make_unique<State>()) {
   loadLibrary();
   if (library.setThreads)
     library.setThreads(threads());
-  if (library.dnnl_engine_create(&state->engine, dnnl_cpu, 0) != dnnl_success ||
-      library.dnnl_stream_create(&state->stream, state->engine, dnnl_stream_in_order) != dnnl_success)
+  state->engine = made<Engine>(library.dnnl_engine_create, dnnl_cpu, size_t(0));
+  if (state->engine)
+    state->stream = made<Stream>(library.dnnl_stream_create, state->engine.get(), dnnl_stream_in_order);
+  if (!state->stream)
     fail("oneDNN {} from {} does not start on this CPU", library.version, library.path);
-  state->products.resize(count);
-  size_t scratchpad = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const hw_matmul &m = matmuls[i];
-    const auto bytes = state->make(m, state->products[i]);
-    if (!bytes)
+  for (uint64_t i = 0; i < program.matmul_count; ++i) {
+    const hw_matmul &m = program.matmuls[i];
+    auto operation = state->make(m);
+    if (!operation)
       fail("oneDNN {} cannot do the product of [{}, {}] and [{}, {}] that this program has: try another version with "
            "HWC_ONEDNN",
            library.version, m.m, m.k, m.k, m.n);
-    scratchpad = std::max(scratchpad, *bytes);
+    state->matmuls.push_back(std::move(*operation));
   }
-  // Products run one after the other, so one scratchpad serves all.
-  state->scratchpad = Memory(scratchpad, "oneDNN's scratchpad");
-  for (Product &p : state->products)
-    if (p.scratchpad)
-      library.dnnl_memory_set_data_handle(p.scratchpad, state->scratchpad.data());
-  active = this;
+  for (uint64_t i = 0; i < program.convolution_count; ++i) {
+    const hw_convolution &c = program.convolutions[i];
+    auto operation = state->make(c);
+    if (!operation)
+      fail("oneDNN {} cannot do the convolution of {} images of [{}, {}] with a kernel of [{}, {}, {}] that this "
+           "program has: try another version with HWC_ONEDNN",
+           library.version, c.images, c.channels_in, fmt::join(c.input, c.input + c.spatial, ", "), c.channels_out,
+           c.channels_in, fmt::join(c.kernel, c.kernel + c.spatial, ", "));
+    state->convolutions.push_back(std::move(*operation));
+  }
+  state->getMemory();
+  last = this;
 }
 
 OneDnn::~OneDnn() {
-  if (active == this)
-    active = nullptr;
+  if (last == this)
+    last = nullptr;
 }
 
-void OneDnn::run(int64_t index, const void *a, const void *b, const void *bias, void *c) {
-  Product &p = state->products[static_cast<size_t>(index)];
-  library.dnnl_memory_set_data_handle(p.a, const_cast<void *>(a));
-  library.dnnl_memory_set_data_handle(p.b, const_cast<void *>(b));
-  library.dnnl_memory_set_data_handle(p.c, c);
-  if (p.bias)
-    library.dnnl_memory_set_data_handle(p.bias, const_cast<void *>(bias));
-  library.dnnl_primitive_execute(p.primitive, state->stream, p.argCount, p.args);
+OneDnn &OneDnn::active() { return *last; }
+
+void OneDnn::runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result) {
+  state->matmuls[static_cast<size_t>(index)].run(state->stream.get(), a, b, bias, result);
 }
+void OneDnn::runConvolution(int64_t index, const void *a, const void *b, const void *bias, void *result) {
+  state->convolutions[static_cast<size_t>(index)].run(state->stream.get(), a, b, bias, result);
+}
+bool OneDnn::isReordered(int64_t index) const { return bool(state->convolutions[static_cast<size_t>(index)].weights); }
 
 std::string oneDnnVersion() { return library.version; }
 std::string oneDnnPath() { return library.path; }
 
+/// oneDNN's threads mark nothing themselves.
+static void markDone() {
+  if (runtime::Marks *marks = runtime::Marks::current())
+    marks->onAllThreads();
+}
+
 } // namespace hw
 
 extern "C" void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
-  hw::active->run(index, a, b, bias, c);
-  if (hw::runtime::Marks *marks = hw::runtime::Marks::current())
-    marks->onAllThreads();
+  hw::OneDnn::active().runMatmul(index, a, b, bias, c);
+  hw::markDone();
+}
+
+extern "C" void hw_run_convolution(int64_t index, const void *a, const void *b, const void *bias, void *result) {
+  hw::OneDnn::active().runConvolution(index, a, b, bias, result);
+  hw::markDone();
 }

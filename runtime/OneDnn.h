@@ -1,5 +1,5 @@
-// oneDNN 3, loaded when a program has matrix products for it: programs without any start faster and run without the
-// library.
+// oneDNN 3, loaded when a program has matrix products or convolutions for it: programs without any start faster and run
+// without the library.
 #pragma once
 
 #include "runtime/Abi.h"
@@ -9,18 +9,27 @@
 
 namespace hw {
 
-/// The matrix products of one program, ready to run: primitives made for the width in force, memory objects, one
-/// scratchpad. hw_run_matmul serves the set that was made last.
+/// The matrix products and convolutions of one program, ready to run: primitives made for the width in force, memory
+/// objects, one scratchpad. hw_run_matmul and hw_run_convolution serve the set that was made last.
 class OneDnn {
 public:
-  /// Loads the library and makes every product. Throws one sentence if it is missing (with the places looked at), not
-  /// version 3, or cannot do a product.
-  OneDnn(const hw_matmul *matmuls, uint64_t count);
+  /// Loads the library and makes all that `program` lists. Throws one sentence if it is missing (with the places looked
+  /// at), not version 3, or cannot do one of them.
+  explicit OneDnn(const hw_program &program);
   ~OneDnn();
   OneDnn(const OneDnn &) = delete;
   OneDnn &operator=(const OneDnn &) = delete;
 
-  void run(int64_t index, const void *a, const void *b, const void *bias, void *c);
+  /// The set that was made last.
+  static OneDnn &active();
+
+  /// See hw_run_matmul and hw_run_convolution.
+  void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result);
+  void runConvolution(int64_t index, const void *a, const void *b, const void *bias, void *result);
+
+  /// Whether oneDNN does convolution number `index` with its weights in a layout of its own, to and from which each
+  /// call takes them.
+  bool isReordered(int64_t index) const;
 
 private:
   struct State;

@@ -47,8 +47,8 @@ void Program::load() {
   for (const Setting &setting : plan.settings)
     if (setting.slot)
       setting.slot->set(setting.value);
-  if (descriptor.matmul_count > 0)
-    oneDnn = std::make_unique<OneDnn>(descriptor.matmuls, descriptor.matmul_count);
+  if (descriptor.matmul_count + descriptor.convolution_count > 0)
+    oneDnn = std::make_unique<OneDnn>(descriptor);
 }
 
 RunIdentity Program::identity() const {

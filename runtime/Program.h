@@ -1,4 +1,4 @@
-// A compiled program, checked and ready to run: its plan, its memory, its matrix products.
+// A compiled program, checked and ready to run: its plan, its memory, its oneDNN primitives.
 #pragma once
 
 #include "runtime/Abi.h"
@@ -20,7 +20,7 @@ public:
   /// Checks the program and reads the head of its plan.
   explicit Program(const hw_program &program);
 
-  /// Gets memory, reads the plan's body, makes oneDNN's products (for the threads set), writes the settings' slots.
+  /// Gets memory, reads the plan's body, makes oneDNN's primitives (for the threads set), writes the settings' slots.
   /// Nothing is allocated later.
   void load();
 

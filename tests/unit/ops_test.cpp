@@ -192,6 +192,7 @@ public:
       return "no code: " + error;
     const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(hw_parallel)},
                                           {"hw_run_matmul", reinterpret_cast<void *>(hw_run_matmul)},
+                                          {"hw_run_convolution", reinterpret_cast<void *>(hw_run_convolution)},
                                           {"hw_cholesky", reinterpret_cast<void *>(hw_cholesky)},
                                           {"hw_triangular_solve", reinterpret_cast<void *>(hw_triangular_solve)},
                                           {"hw_lu_solve", reinterpret_cast<void *>(hw_lu_solve)}};
@@ -203,8 +204,8 @@ public:
       function.entry = loaded->program->entries[i].function;
       function.scratch = loaded->program->entries[i].scratch + threads() * loaded->program->entries[i].thread_scratch;
     }
-    if (loaded->program->matmul_count)
-      oneDnn = std::make_unique<OneDnn>(loaded->program->matmuls, loaded->program->matmul_count);
+    if (loaded->program->matmul_count + loaded->program->convolution_count)
+      oneDnn = std::make_unique<OneDnn>(*loaded->program);
     return "";
   }
   /// Products that oneDNN does.

@@ -321,7 +321,10 @@ TEST_CASE("oneDNN's products agree with plain loops in every orientation") {
       m.b_stride[0] = 0;
     matmuls.push_back(m);
   }
-  OneDnn dnn(matmuls.data(), matmuls.size());
+  hw_program program{};
+  program.matmuls = matmuls.data();
+  program.matmul_count = matmuls.size();
+  OneDnn dnn(program);
   CHECK(oneDnnVersion().substr(0, 2) == "3.");
   std::mt19937 random(3);
   std::uniform_real_distribution<float> uniform(-1, 1);
@@ -356,6 +359,176 @@ TEST_CASE("oneDNN's products agree with plain loops in every orientation") {
     CAPTURE(i);
     CHECK(worst < 1e-5);
   }
+}
+
+/// A convolution's three tensors as hw_convolution lays them out, and their elements by place.
+struct ConvolutionCase {
+  hw_convolution c{};
+
+  static int64_t product(const int64_t *sizes, int64_t count) {
+    return std::accumulate(sizes, sizes + count, int64_t(1), std::multiplies<>());
+  }
+  int64_t blocks(int64_t channels) const { return (channels + c.block - 1) / c.block; }
+  bool isThin() const { return c.kind != HW_BACKWARD_DATA && c.channels_in <= 3; }
+  int64_t xSize() const { return c.images * product(c.input, c.spatial) * c.channels_in; }
+  int64_t ySize() const { return c.images * product(c.output, c.spatial) * c.channels_out; }
+  int64_t wSize() const {
+    return blocks(c.channels_out) * c.block * product(c.kernel, c.spatial) *
+           (isThin() ? c.channels_in : blocks(c.channels_in) * c.block);
+  }
+  int64_t wAt(int64_t out, int64_t in, int64_t tap) const {
+    const int64_t taps = product(c.kernel, c.spatial), b = c.block;
+    if (isThin())
+      return ((out / b * taps + tap) * c.channels_in + in) * b + out % b;
+    const int64_t block = (out / b * blocks(c.channels_in) + in / b) * taps + tap;
+    return c.kind == HW_BACKWARD_DATA ? (block * b + out % b) * b + in % b : (block * b + in % b) * b + out % b;
+  }
+
+  /// Calls visit(image, out, in, y's pixel, x's pixel, kernel's tap) for each product that the convolution sums.
+  template <class Visit> void eachProduct(Visit &&visit) const {
+    const int64_t pixels = product(c.output, c.spatial), taps = product(c.kernel, c.spatial);
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        int64_t from = 0, stride = 1, p = pixel, t = tap;
+        bool isInside = true;
+        for (int i = c.spatial; i-- > 0;) {
+          const int64_t at = p % c.output[i] * c.stride[i] + t % c.kernel[i] * c.dilation[i] - c.low[i];
+          isInside &= at >= 0 && at < c.input[i];
+          from += at * stride;
+          stride *= c.input[i];
+          p /= c.output[i];
+          t /= c.kernel[i];
+        }
+        if (!isInside)
+          continue;
+        for (int64_t image = 0; image < c.images; ++image)
+          for (int64_t out = 0; out < c.channels_out; ++out)
+            for (int64_t in = 0; in < c.channels_in; ++in)
+              visit(image, out, in, (image * pixels + pixel) * c.channels_out + out,
+                    (image * stride + from) * c.channels_in + in, tap);
+      }
+  }
+};
+
+/// How far oneDNN's convolution number `index` is from plain loops in double, at most; infinite where a place of the
+/// result was not written, or a weight between the channels and the end of their block is not 0.
+double convolutionError(int64_t index, const ConvolutionCase &test, std::mt19937 &random) {
+  const hw_convolution &c = test.c;
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  auto fill = [&](int64_t n) {
+    std::vector<float> v(static_cast<size_t>(n));
+    for (float &value : v)
+      value = uniform(random);
+    return v;
+  };
+  auto x = fill(test.xSize()), y = fill(test.ySize()), bias = fill(c.channels_out);
+  std::vector<float> w(static_cast<size_t>(test.wSize()), 0.F);
+  for (int64_t out = 0; out < c.channels_out; ++out)
+    for (int64_t in = 0; in < c.channels_in; ++in)
+      for (int64_t tap = 0; tap < test.product(c.kernel, c.spatial); ++tap)
+        w[static_cast<size_t>(test.wAt(out, in, tap))] = uniform(random);
+
+  std::vector<float> &result = c.kind == HW_FORWARD ? y : c.kind == HW_BACKWARD_DATA ? x : w;
+  std::vector<double> expected(result.size());
+  if (c.kind == HW_FORWARD && c.has_bias)
+    for (size_t i = 0; i < expected.size(); ++i)
+      expected[i] = static_cast<double>(bias[i % bias.size()]);
+  test.eachProduct([&](int64_t, int64_t out, int64_t in, int64_t toY, int64_t fromX, int64_t tap) {
+    const auto atY = static_cast<size_t>(toY), atX = static_cast<size_t>(fromX),
+               atW = static_cast<size_t>(test.wAt(out, in, tap));
+    if (c.kind == HW_FORWARD)
+      expected[atY] += static_cast<double>(x[atX]) * w[atW];
+    else if (c.kind == HW_BACKWARD_DATA)
+      expected[atX] += static_cast<double>(y[atY]) * w[atW];
+    else
+      expected[atW] += static_cast<double>(x[atX]) * y[atY];
+  });
+  if (c.activation == HW_RELU)
+    for (double &value : expected)
+      value = std::max(value, 0.0);
+
+  result.assign(result.size(), NAN);
+  const auto &a = c.kind == HW_BACKWARD_DATA ? w : x, &b = c.kind == HW_FORWARD ? w : y;
+  hw_run_convolution(index, a.data(), b.data(), c.has_bias ? bias.data() : nullptr, result.data());
+  double worst = 0;
+  for (size_t i = 0; i < result.size(); ++i) {
+    const double difference = std::abs(result[i] - expected[i]);
+    const bool isFilled = c.kind != HW_BACKWARD_WEIGHTS || expected[i] != 0 || result[i] == 0;
+    worst = std::isnan(difference) || !isFilled ? INFINITY
+                                                : std::max(worst, difference / std::max(1.0, std::abs(expected[i])));
+  }
+  return worst;
+}
+
+TEST_CASE("oneDNN's convolutions agree with plain loops") {
+  struct Space {
+    std::vector<int64_t> input, kernel, stride, dilation, low, high;
+  };
+  const std::vector<Space> spaces = {
+      {{9}, {3}, {1}, {1}, {1}, {1}},
+      {{11}, {4}, {3}, {2}, {2}, {1}},
+      {{6, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {{7, 8}, {5, 2}, {2, 1}, {1, 1}, {3, 0}, {1, 1}},
+      {{8, 7}, {3, 2}, {2, 3}, {2, 1}, {0, 1}, {3, 0}},
+      {{5, 5}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+      {{4, 5, 3}, {2, 3, 3}, {1, 2, 1}, {1, 1, 1}, {0, 1, 1}, {1, 1, 0}},
+  };
+  const int64_t channels[] = {1, 3, 4, 15, 17, 20, 32, 66};
+  std::vector<ConvolutionCase> cases;
+  for (int kind : {HW_FORWARD, HW_BACKWARD_DATA, HW_BACKWARD_WEIGHTS})
+    for (int64_t in : channels)
+      for (size_t s = 0; s < spaces.size(); ++s)
+        for (int32_t block : {16, 8}) {
+          const Space &space = spaces[s];
+          ConvolutionCase test;
+          hw_convolution &c = test.c;
+          c.kind = kind;
+          c.spatial = static_cast<int32_t>(space.input.size());
+          c.images = 3;
+          c.channels_in = in;
+          c.channels_out = channels[(cases.size() * 5 + s) % std::size(channels)];
+          c.block = block;
+          for (size_t i = 0; i < space.input.size(); ++i) {
+            c.input[i] = space.input[i];
+            c.kernel[i] = space.kernel[i];
+            c.stride[i] = space.stride[i];
+            c.dilation[i] = space.dilation[i];
+            c.low[i] = space.low[i];
+            c.high[i] = space.high[i];
+            c.output[i] = (c.input[i] + c.low[i] + c.high[i] - (c.kernel[i] - 1) * c.dilation[i] - 1) / c.stride[i] + 1;
+          }
+          if (kind == HW_FORWARD) {
+            c.has_bias = cases.size() % 3 != 0;
+            c.activation = cases.size() % 2 ? HW_RELU : HW_LINEAR;
+          }
+          cases.push_back(test);
+        }
+  std::vector<hw_convolution> convolutions;
+  for (const ConvolutionCase &test : cases)
+    convolutions.push_back(test.c);
+  hw_program program{};
+  program.convolutions = convolutions.data();
+  program.convolution_count = convolutions.size();
+  for (int width : {1, 2}) {
+    setThreads(width);
+    OneDnn dnn(program);
+    std::mt19937 random(5);
+    // Layouts that oneDNN likes as they are, and such that it does not, both have to be among them.
+    std::map<bool, int> reordered[3];
+    for (size_t i = 0; i < cases.size(); ++i) {
+      const hw_convolution &c = cases[i].c;
+      ++reordered[c.kind][dnn.isReordered(static_cast<int64_t>(i))];
+      CAPTURE(i);
+      CAPTURE(c.kind);
+      CAPTURE(c.channels_in);
+      CAPTURE(c.channels_out);
+      CHECK(convolutionError(static_cast<int64_t>(i), cases[i], random) < 5e-5);
+    }
+    for (auto &kind : reordered) {
+      MESSAGE(kind[false], " as they are, ", kind[true], " reordered");
+    }
+  }
+  setThreads(availableCores());
 }
 
 //---- nodes -----------------------------------------------------------------------------------------------------------
