@@ -109,7 +109,7 @@ struct Builder {
     const Json plan = {{"version", 1}, {"name", "unit"}, {"identity", identity}, {"precision", "f64"}, {"arena", arena},
                        {"scratch", 0}, {"slots", slots}, {"settings", settings}, {"body", body}};
     text = plan.dump();
-    program = {HW_ABI, 16, "test", text.data(), text.size(), entries.data(), entries.size(), nullptr, 0};
+    program = {HW_ABI, 16, "test", text.data(), text.size(), entries.data(), entries.size(), nullptr, 0, nullptr, 0};
     return program;
   }
 };
