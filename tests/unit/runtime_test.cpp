@@ -525,7 +525,8 @@ TEST_CASE("oneDNN's convolutions agree with plain loops") {
       CHECK(convolutionError(static_cast<int64_t>(i), cases[i], random) < 5e-5);
     }
     for (auto &kind : reordered) {
-      MESSAGE(kind[false], " as they are, ", kind[true], " reordered");
+      CHECK(kind[false] > 0);
+      CHECK(kind[true] > 0);
     }
   }
   setThreads(availableCores());
