@@ -122,6 +122,29 @@ def parameter_counts(prefix, expected):
         check(have >= expected.count(count), f"hwc check prints {count} {have} times, not {expected.count(count)}:\n{text[-1500:]}")
 
 
+def needs_fashion_mnist(prefix):
+    if "fashion_mnist" in open(example(prefix)).read() and not os.path.isdir("/usr/share/datasets/fashion-mnist"):
+        raise Skipped("dataset-fashion-mnist is not installed")
+
+
+def cifar10_files(name, images, square=1):
+    """A folder for --data with small files in CIFAR-10's format: noise over a pattern a class, so that there is something to learn. A
+    pattern has one colour in each square of so many pixels."""
+    folder, draw = os.path.join(SCRATCH, name), random.Random(1)
+    os.makedirs(f"{folder}/data/cifar-10-batches-bin")
+    patterns = []
+    for _ in range(10):
+        colours = [draw.randrange(256) for _ in range(3 * (32 // square) ** 2)]
+        patterns.append([colours[(plane * (32 // square) + y // square) * (32 // square) + x // square]
+                         for plane in range(3) for y in range(32) for x in range(32)])
+    for name in [f"data_batch_{b}" for b in range(1, 6)] + ["test_batch"]:
+        with open(f"{folder}/data/cifar-10-batches-bin/{name}.bin", "wb") as f:
+            for _ in range(images):
+                label = draw.randrange(10)
+                f.write(bytes([label]) + bytes((3 * noise + pattern) // 4 for noise, pattern in zip(draw.randbytes(3072), patterns[label])))
+    return folder
+
+
 def by_depth(ends):
     """{target: [end of the shallowest network, …, of the deepest]}"""
     out = {}
@@ -184,8 +207,7 @@ def a3():
 def a4():
     """A4: 132,670, 132,242 and 132,624 parameters; every batch is recorded, and the loss falls"""
     parameter_counts("a4", [132670, 132242, 132624])
-    if "fashion_mnist" in open(example("a4")).read() and not os.path.isdir("/usr/share/datasets/fashion-mnist"):
-        raise Skipped("dataset-fashion-mnist is not installed")
+    needs_fashion_mnist("a4")
     out = run("a4", full=False)
     told = []
     for model, rows in runs_of(tables(out, "loss", "acc")[0], "loss").items():
@@ -198,12 +220,28 @@ def a4():
     return "loss " + ", ".join(told)
 
 
+def a5():
+    """A5: 126,538, 126,548 and 126,532 parameters on images in CIFAR-10's format, every batch recorded; the loss falls"""
+    out = run("a5", False, "--data", cifar10_files("a5 data", 200, square=8))
+    counts = {}
+    for model in ("shallow", "deep", "deeper"):
+        kept = safetensors(os.path.join(out, f"net-model={model}.safetensors"))
+        counts[model] = sum(math.prod(shape) for shape, _ in kept.values())
+    check(counts == {"shallow": 126538, "deep": 126548, "deeper": 126532}, f"parameters: {counts}")
+    told = []
+    for (model,), rows in runs_of(tables(out, "step", "loss", "acc")[0], "loss").items():
+        # 1000 images in batches of 192: five whole ones and a rest an epoch.
+        check(len(rows) % 6 == 0 and all(map(math.isfinite, rows)), f"{model}: losses of every batch: {rows}")
+        check(statistics.mean(rows[-6:]) < 0.8 * rows[0], f"{model}: the loss went from {rows[0]:.3g} to {rows[-6:]}")
+        told.append(f"{model} {rows[0]:.2f} to {rows[-1]:.2f}")
+    check(len(told) == 3, f"three networks were expected: {told}")
+    return "loss of " + ", ".join(told)
+
+
 def a6():
     """A6: 23,860 and twice 23,880 parameters; it learns to tell real images apart"""
-    model = example("a6")
     parameter_counts("a6", [23860, 23880, 23880])
-    if "fashion_mnist" in open(model).read() and not os.path.isdir("/usr/share/datasets/fashion-mnist"):
-        raise Skipped("dataset-fashion-mnist is not installed")
+    needs_fashion_mnist("a6")
     rows = tables(run("a6", full=False), "loss", "acc")[0]
     last = {key: values[-1] for key, values in runs_of(rows, "acc").items()}
     check(len(last) == 6 and all(0.5 < acc <= 1 for acc in last.values()), f"accuracies of three networks on two parts: {last}")
@@ -216,22 +254,9 @@ def a6():
     return "test accuracies of the best weights " + ", ".join(f"{acc:.3f}" for acc in best)
 
 
-def cifar10_files(images):
-    """A folder for --data with small files in CIFAR-10's format: noise over a pattern a class, so that there is something to learn."""
-    folder, draw = os.path.join(SCRATCH, "cifar"), random.Random(1)
-    os.makedirs(f"{folder}/data/cifar-10-batches-bin")
-    patterns = [draw.randbytes(3072) for _ in range(10)]
-    for name in [f"data_batch_{b}" for b in range(1, 6)] + ["test_batch"]:
-        with open(f"{folder}/data/cifar-10-batches-bin/{name}.bin", "wb") as f:
-            for _ in range(images):
-                label = draw.randrange(10)
-                f.write(bytes([label]) + bytes((3 * noise + pattern) // 4 for noise, pattern in zip(draw.randbytes(3072), patterns[label])))
-    return folder
-
-
 def a7():
     """A7: 50 images in CIFAR-10's format are learned by heart in 20 epochs with 3 and with 5 layers; momentum is ahead of plain SGD on 6"""
-    out = run("a7", False, "--data", cifar10_files(200))
+    out = run("a7", False, "--data", cifar10_files("a7 data", 200))
     solver = runs_of(tables(out, "acc", "held_acc", "widths", "rate")[0], "held_acc")
     check(len(solver) == 6 and max(v[-1] for v in solver.values()) > 0.5, f"accuracies of three networks from two starts: {solver}")
     history = runs_of(tables(out, "loss", "seconds")[0], "loss")
@@ -282,12 +307,48 @@ def b2():
     return "; ".join(told)
 
 
+def c1():
+    """C1: on labels replaced at random the training loss of both networks falls, and the test loss climbs"""
+    needs_fashion_mnist("c1")
+    rows = tables(run("c1", full=False), "loss", "test_loss")[0]
+    fitted, tested = runs_of(rows, "loss"), runs_of(rows, "test_loss")
+    check(len(fitted) == 2, f"two networks were expected: {list(fitted)}")
+    for model in fitted:
+        check(fitted[model][-1] < 0.9 * fitted[model][0], f"{model}: training losses {fitted[model]}")
+        check(tested[model][-1] > 1.1 * tested[model][0], f"{model}: test losses {tested[model]}")
+    return "; ".join(f"{model[0]}: training {fitted[model][0]:.2f} to {fitted[model][-1]:.2f}, test {tested[model][0]:.2f} to {tested[model][-1]:.2f}"
+                     for model in fitted)
+
+
+def c2():
+    """C2: 25 networks from one file, each stopped when its epoch's loss changes by less than the setting says; larger ones fit better"""
+    needs_fashion_mnist("c2")
+    out, widths = run("c2", full=False), (64, 128, 256, 384, 512)
+    with open(f"{out}/run.json") as f:
+        settings = json.load(f)["settings"]
+    curves = runs_of(tables(out, "epoch", "loss")[0], "loss")
+    check(set(curves) == {(str(a), str(b)) for a in widths for b in widths}, f"networks: {sorted(curves)}")
+    for key, losses in curves.items():
+        changes = [abs(b - a) for a, b in zip(losses, losses[1:])]
+        check(all(change >= settings["change"] for change in changes[:-1]), f"{key} should have stopped before: {losses}")
+        check(changes[-1] < settings["change"] or len(losses) == settings["epochs"], f"{key} stopped too early: {losses}")
+    sizes = {(row["a"], row["b"], row["part"]): row for row in tables(out, "parameters", "loss", "acc")[0]}
+    check(len(sizes) == 50, f"25 networks on two parts: {len(sizes)} rows")
+    for (a, b, part), row in sizes.items():
+        check(row["parameters"] == 785 * a + (a + 1) * b + (b + 1) * 10, f"parameters: {row}")
+        check(row["part"] == "test" or row["loss"] < sizes[a, b, "test"]["loss"], f"{row} beside {sizes[a, b, 'test']}")
+    ordered = sorted((row["parameters"], row["loss"]) for (a, b, part), row in sizes.items() if part == "fit")
+    small, large = (statistics.mean(loss for _, loss in some) for some in (ordered[:8], ordered[-8:]))
+    check(large < small, f"training losses of the smallest eight networks {small:.3f} and of the largest {large:.3f}")
+    return f"training losses of the smallest eight networks {small:.3f}, of the largest {large:.3f}"
+
+
 def figures():
     """every example runs whole at its quick size, and draws"""
     told = []
     for name in sorted(os.listdir(f"{ROOT}/examples")):
         prefix = name.split("_")[0]
-        if not name.endswith(".hw") or prefix in ("a4", "a6", "a7", "b2"):
+        if not name.endswith(".hw") or prefix in ("a4", "a5", "a6", "a7", "b2", "c1", "c2"):
             continue  # those run at their quick size above
         out = os.path.join(SCRATCH, "quick-" + prefix)
         start = time.time()
@@ -297,7 +358,7 @@ def figures():
     return ", ".join(told)
 
 
-TESTS = {f.__name__: f for f in (a1, a2, a3, a4, a6, a7, a8, b2, figures)}
+TESTS = {f.__name__: f for f in (a1, a2, a3, a4, a5, a6, a7, a8, b2, c1, c2, figures)}
 
 
 def main():
