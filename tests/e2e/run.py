@@ -8,6 +8,7 @@
 import argparse
 import filecmp
 import json
+import math
 import os
 import pty
 import re
@@ -1280,6 +1281,48 @@ train net on half batch 300 for 1 epochs {{ minimize cross_entropy(net(x), label
     check(all(abs(every.count(k) - n / 10) < 5 * (0.09 * n) ** 0.5 for k in range(10)), f"not uniform: {[every.count(k) for k in range(10)]}")
     check(every != other, "the seed changes nothing")
     check([row[-1] for row in csv_rows(f"{where}/out/t.csv")[1:]] == ["300", "300", "300", "100"], "not every row trained once")
+
+
+def array(path):
+    """(dtype, shape, values) of a .npy file."""
+    import ast
+    with open(path, "rb") as f:
+        raw = f.read()
+    length, = struct.unpack("<H", raw[8:10])
+    header = ast.literal_eval(raw[10:10 + length].decode())
+    check(raw[:8] == b"\x93NUMPY\x01\0" and not header["fortran_order"], f"{path}: {raw[:10 + length]}")
+    kind = {"<f4": "f", "<f8": "d", "<i4": "i", "|b1": "?", "|u1": "B"}[header["descr"]]
+    return header["descr"], header["shape"], struct.unpack(f"<{(len(raw) - 10 - length) // struct.calcsize(kind)}{kind}", raw[10 + length:])
+
+
+@test
+def predictions(where):
+    """a saved network's predictions on new images, of .npy and of IDX, in batches: .npy files of the right types and shapes, and the right numbers"""
+    weight, bias, pixels = [(7 * i % 13 - 6) / 8 for i in range(3 * 16)], [0.5, -0.25, 0.0], bytes(37 * i % 256 for i in range(11 * 16))
+    header = {"linear1.weight": {"dtype": "F32", "shape": [3, 16], "data_offsets": [0, 192]}, "linear1.bias": {"dtype": "F32", "shape": [3], "data_offsets": [192, 204]}}
+    model = """data new { x = SOURCE / 255 }
+fn classify(x) = flatten(x) |> linear(3)
+net = init(classify, new.x, from = "w.safetensors")
+logits = net(x) on new batch 4
+save logits, guess = argmax(logits, axis = 1), sure = max(softmax(logits), axis = 1) > 0.5
+record guesses on new: guess = argmax(net(x), axis = 1)
+"""
+    write(where, {"w.safetensors": cases.safetensors(header, struct.pack("<51f", *weight, *bias)), "new.npy": cases.npy("(11, 1, 4, 4)", pixels, "|u1"),
+                  "new-idx3-ubyte": cases.idx((11, 4, 4), pixels), "npy.hw": model.replace("SOURCE", 'npy("new.npy")'),
+                  "idx.hw": model.replace("SOURCE", 'idx("new-idx3-ubyte")[:, None]')})
+    logits = [[sum(w * p / 255 for w, p in zip(weight[16 * k:], pixels[16 * i:16 * i + 16])) + bias[k] for k in range(3)] for i in range(11)]
+    guess = tuple(row.index(max(row)) for row in logits)
+    sure = tuple(math.exp(max(row)) / sum(map(math.exp, row)) > 0.5 for row in logits)
+    check(len(set(guess)) > 1 and len(set(sure)) > 1, f"a poor test: {guess}, {sure}")
+    for name, flags, kind in (("npy", (), "<f4"), ("idx", (), "<f4"), ("npy", ("--f64",), "<f8")):
+        good(where, "run", f"{name}.hw", *flags, "--out", "out", "--force")
+        descr, shape, found = array(f"{where}/out/logits.npy")
+        check((descr, shape) == (kind, (11, 3)), f"logits of type {descr}, shape {shape}")
+        expected = [value for row in logits for value in row]
+        check(all(abs(a - b) < (1e-5 if kind == "<f4" else 1e-12) for a, b in zip(found, expected)), f"logits {found}, expected {expected}")
+        check(array(f"{where}/out/guess.npy") == ("<i4", (11,), guess), f"{array(where + '/out/guess.npy')}, expected {guess}")
+        check(array(f"{where}/out/sure.npy") == ("|b1", (11,), sure), f"{array(where + '/out/sure.npy')}, expected {sure}")
+        check([row[-1] for row in csv_rows(f"{where}/out/guesses.csv")[1:]] == [str(k) for k in guess], "the table has other guesses")
 
 
 @test

@@ -460,7 +460,7 @@ def b2(out, found):
 
 
 def prepare_images(folder):
-    """Files in CIFAR-10's format, and weights as a PyTorch module's state dict holds them."""
+    """Files in CIFAR-10's format, weights as a PyTorch module's state dict holds them, and new images as NumPy writes them."""
     random = np.random.default_rng(7)
     os.makedirs(f"{folder}/cifar")
     for name, count in [(f"data_batch_{b}", 15 + b) for b in range(1, 6)] + [("test_batch", 4)]:
@@ -471,6 +471,7 @@ def prepare_images(folder):
               "norm.running_mean": (12,), "norm.running_var": (12,)}
     theirs = {name: random.uniform(0.01, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     formats.write_safetensors(f"{folder}/theirs.safetensors", {**theirs, "norm.num_batches_tracked": np.int64(3)})
+    np.save(f"{folder}/new.npy", random.integers(0, 256, (23, 3, 32, 32), np.uint8))
 
 
 def images(out, found):
@@ -527,7 +528,14 @@ def images(out, found):
     theirs = module(f"{data}/theirs.safetensors").eval()
     with torch.no_grad():
         same("images: logits of a module's weights against PyTorch", formats.value(f"{out}/logits"), theirs(x[75:]).numpy(), 1e-12)
+        scores = theirs(torch.from_numpy((np.load(f"{data}/new.npy") / 255 - m[:, None, None]) / s[:, None, None])).numpy()
     same("images: a module's weights, read and written again", formats.value(f"{out}/theirs"), state(theirs), 0)
+    same("images: logits of new images, in batches of 8 and a rest, against PyTorch", formats.value(f"{out}/scores"), scores, 1e-12)
+    sure = np.exp(scores).max(1) / np.exp(scores).sum(1) > 0.12
+    for name, expected in (("guess", scores.argmax(1).astype(np.int32)), ("sure", sure)):
+        found = formats.value(f"{out}/{name}")
+        outcome(found.dtype == expected.dtype and np.array_equal(found, expected) and len(set(expected)) > 1,
+                f"images: {name} of new images, as NumPy reads it", f"{found.dtype} {found.shape}")
 
 
 TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, convolution, b2, images)}
