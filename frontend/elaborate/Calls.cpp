@@ -284,7 +284,10 @@ void Elaborator::runParam(const ast::Name &name, const ast::Expr *shapeExpr, con
       fail(range,
            "`" + net.prefix + full + "` was made " + shapeText(shapeOf(as<Tensor>(value)->ssa)) +
                ", but for this input it would be " + shapeText(*shape),
-           "give the net inputs of the shape that it had in `init`; only axis 0, the samples, may differ");
+           net.code->inputs.empty() || net.code->inputs == net.inputs
+               ? "give the net inputs of the shape that it had in `init`; only axis 0, the samples, may differ"
+               : "`init` was given " + net.code->inputs + ", and here the net gets " + net.inputs +
+                     "; only N, the samples, may differ");
     define(name.text, value);
     return;
   }
@@ -374,6 +377,19 @@ void Elaborator::runState(const ast::StateAssign &stmt) {
 
 //===-- Nets ----------------------------------------------------------------------------------------------------===//
 
+/// "[N, 1, 28, 28]", of each input that has samples.
+static std::string inputShapes(ArrayRef<Val> inputs) {
+  std::vector<std::string> shapes;
+  for (const Val &input : inputs)
+    if (auto *t = as<Tensor>(input); t && typeOf(t->ssa).getRank() > 0) {
+      std::string text = "[N";
+      for (int64_t size : shapeOf(t->ssa).drop_front())
+        text += ", " + std::to_string(size);
+      shapes.push_back(text + "]");
+    }
+  return list(shapes);
+}
+
 Val Elaborator::evaluateRoot(NetContext &net, const std::string &, const Val &fnValue, std::vector<Val> args,
                              SourceRange range) {
   auto *fn = as<Fn>(fnValue);
@@ -396,6 +412,9 @@ Val Elaborator::evaluateRoot(NetContext &net, const std::string &, const Val &fn
              ? "give all but the inputs: `init(" + fn->name() + "(" +
                    list(std::vector<std::string>(names.begin() + args.size(), names.begin() + inputs)) + "), ...)`"
              : "");
+  net.inputs = inputShapes(args);
+  if (net.mode == NetContext::Init)
+    net.code->inputs = net.inputs;
   Fn root = *fn;
   args.insert(args.end(), fn->tail.begin(), fn->tail.end());
   root.tail = std::move(args);
@@ -414,6 +433,7 @@ Val Elaborator::init(Args &args) {
     fail("`init` takes a function first, found " + describe(fn), "write `init(f, x, seed = 1)`");
   auto net = std::make_shared<Net>();
   auto code = std::make_shared<NetCode>();
+  NetContext context;
   // A net's type is that of its inputs.
   std::vector<Val> examples;
   Type element;
@@ -434,6 +454,7 @@ Val Elaborator::init(Args &args) {
       SmallVector<int64_t> start(typeOf(v).getRank(), 0), limit(shapeOf(v)), stride(typeOf(v).getRank(), 1);
       limit[0] = 2;
       v = SliceOp::create(builder, loc(), v, start, limit, stride);
+      context.cut = range;
     }
     examples.push_back(tensor(v, t->classes));
   }
@@ -447,7 +468,6 @@ Val Elaborator::init(Args &args) {
   summary.element = code->element.isF64() ? "f64" : "f32";
   for (const LoopVariable &loop : loops)
     summary.loops += (summary.loops.empty() ? "" : ", ") + loop.name + " = " + (loop.ssa ? "..." : loop.label);
-  NetContext context;
   context.mode = NetContext::Init;
   context.code = code;
   context.filling = true;
@@ -479,8 +499,10 @@ Val Elaborator::init(Args &args) {
           fail(range, hw::inQuotes(path) + " has no tensor `" + name + "`; it has " + list(names),
                "the file's names are those of the net that was saved: give this one the same layers");
         if (ArrayRef<int64_t>(entry->header.shape) != shape)
-          fail(range, "`" + name + "` is " + shapeText(entry->header.shape) + " in " + hw::inQuotes(path) + " and " +
-                          shapeText(shape) + " here");
+          fail(range,
+               "`" + name + "` is " + shapeText(entry->header.shape) + " in " + hw::inQuotes(path) + " and " +
+                   shapeText(shape) + " here",
+               "the file is another net's: give this one the layers, and the inputs, of the one that was saved");
       }
     } catch (const hw::Error &error) {
       fail(range, std::string("cannot read these weights: ") + error.what());

@@ -50,6 +50,8 @@ struct NetContext {
   bool training = false;
   int trained = -1;   // which of the step's nets
   std::string prefix; // of a part of a net
+  std::string inputs; // their shapes, as in "[N, 1, 28, 28]"
+  SourceRange cut;    // the `init` that evaluates with two samples of more
   mlir::Type element;
   std::map<const Token *, std::string> tokens;
   NetSummary *summary = nullptr;

@@ -56,7 +56,9 @@ void Elaborator::fail(SourceRange range, std::string message, std::string help) 
   int shown = 0;
   for (size_t i = calls.size(); i-- > 0 && shown < 3;)
     if (calls[i].range.source == file.source && !(calls[i].range == d.range)) {
-      d.note(calls[i].range, "in `" + calls[i].fn->name.text + "`, called here");
+      const bool cut = frame && frame->net && calls[i].range == frame->net->cut;
+      d.note(calls[i].range, "in `" + calls[i].fn->name.text + "`, called here" +
+                                 (cut ? " with two samples, which is all that `init` looks at" : ""));
       ++shown;
     }
   throw Failure{std::move(d)};

@@ -118,7 +118,8 @@ struct NetCode {
   std::map<std::string, size_t> index; // by name
   std::map<std::string, Val> layers;   // path -> Fn, for net.linear2
   mlir::Type element;                  // f32 or f64
-  std::string prefix;                  // of a part of a net: its path in the whole, "block1."
+  std::string inputs; // the shapes that `init` was given, as in "[N, 1, 28, 28]"; none in a part of a net
+  std::string prefix; // of a part of a net: its path in the whole, "block1."
 };
 
 struct Net : ObjectOf<Kind::Net> {

@@ -62,9 +62,12 @@ std::string layout(size_t axes) {
 /// x: [N, C, ...] with so many spatial axes; 0: with any number.
 void requireImages(Elaborator &e, Value x, size_t axes, const char *what) {
   auto shape = shapeOf(x);
-  if (axes ? shape.size() != axes + 2 : shape.size() < 3)
-    e.fail(std::string(what) + " takes " + layout(axes) + ", found a tensor of shape " + shapeText(shape),
-           shape.size() == 2 ? "`reshape(x, [x.shape[0], channels, height, width])` makes images of rows" : "");
+  if (axes ? shape.size() == axes + 2 : shape.size() >= 3)
+    return;
+  const char *fix = shape.size() == 2 ? "`reshape(x, [x.shape[0], channels, height, width])` makes images of rows"
+                    : shape.size() == axes + 1 ? "`x[:, None]` gives it an axis of one channel"
+                                               : "";
+  e.fail(std::string(what) + " takes " + layout(axes) + ", found a tensor of shape " + shapeText(shape), fix);
 }
 
 void requireFit(Elaborator &e, Window window, int64_t size, size_t axis, const char *what) {
