@@ -65,6 +65,18 @@ def zipped(damage, images=idx((20, 4, 4), bytes(320))):
     return {**files, "set/train-images-idx3-ubyte.gz": damage(gzip.compress(images))}
 
 
+# A convolutional net for MNIST's images, [N, 1, 4, 4] here, beside a set of others, [N, 3, 32, 32].
+CONVOLVE = """data digits = mnist("set")
+data colour = cifar10("cifar")
+fn cnn(x) = x |> conv2d(4, kernel = 3, padding = 1) |> relu |> maxpool(2) |> flatten |> linear(10)
+net = init(cnn, digits.train.x, seed = 1)
+train net on digits.train batch 8 for 1 epochs {
+  minimize cross_entropy(net(x), label) with sgd(lr = 0.1)
+  every epoch { record held on digits.test batch 8: acc = accuracy(net(x), label) }
+}
+"""
+IMAGES = {**mnist(), **cifar10()}
+OTHER_IMAGES = [r"conv2d1\.weight.*\[4, 1, 3, 3\].*\[4, 3, 3, 3\]", r"init.*\[N, 1, 4, 4\].*\[N, 3, 32, 32\]"]
 CLASSIFY_COLOUR = CLASSIFY.replace('mnist("set")', 'cifar10("cifar")')
 LOAD = NET.replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "w.safetensors")') + "save net\n"
 SMALL = {"linear1.weight": (4, 3), "linear1.bias": (4,), "linear2.weight": (1, 4), "linear2.bias": (1,)}  # NET's parameters
@@ -137,6 +149,14 @@ TABLES = [
     (".npy with a lying shape", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(4000000000, 4000000000)", b"\0" * 64)}),
     (".npy with a negative shape", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": npy("(-4, 2)", b"\0" * 64)}),
     (".npy with Python objects", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", r"object"], {"t.npy": npy("(1,)", b"\0" * 8, "|O")}),
+    (".npy with code in its header", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", "damaged .npy header"],
+     {"t.npy": npy("", bytes(8), header="__import__('os').system('touch pwned')")}),
+    (".npy with an enormous header", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", r"header of 3\.725 GiB"],
+     {"t.npy": b"\x93NUMPY\x02\x00" + struct.pack("<I", 4000000000) + b"{'descr'"}),
+    (".npy of a version to come", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", r"version 9\.0"], {"t.npy": b"\x93NUMPY\x09\x00" + npy("(1,)", bytes(8))[8:]}),
+    (".npy of more axes than there are", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", "64 axes"], {"t.npy": npy(f"({'1, ' * 200})", bytes(8))}),
+    (".npy of complex numbers", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", "<c16", "astype"], {"t.npy": npy("(1,)", bytes(16), "<c16")}),
+    (".npy in big-endian order", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy", "big-endian", "astype"], {"t.npy": npy("(1,)", bytes(8), ">f8")}),
     (".npy without its magic", 'v = npy("t.npy")\nsave w = v\n', [r"t\.npy"], {"t.npy": b"not numpy at all, but long enough to be read"}),
     ("MNIST that is not there", CLASSIFY, [r"set", r"train-images-idx3-ubyte|folder"], {}),
     ("truncated IDX", CLASSIFY, [r"train-images-idx3-ubyte"], mnist(images=idx((20, 4, 4), b"\0" * 319))),
@@ -148,6 +168,12 @@ TABLES = [
     ("labels out of range", CLASSIFY, [r"train-labels-idx1-ubyte|label", r"10|200"], mnist(labels=idx((20,), bytes([200] * 20)))),
     ("images of another shape than the net's", CLASSIFY.replace("linear(10)\n", "linear(10)\ndata colour = cifar10(\"cifar\")\n").replace("init(classify, digits", "init(classify, colour"),
      [r"model\.hw:5:\d+: .*classify", r"\[10, 3072\]", r"\[10, 16\]", r"init"], {**mnist(), **cifar10()}),
+    ("images in the place of labels", CLASSIFY, [r"train-labels-idx1-ubyte", r"\[20, 4, 4\]", r"labels as u8 \[N\]"], mnist(labels=mnist()["set/train-images-idx3-ubyte"])),
+    ("labels in the place of images", CLASSIFY, [r"train-images-idx3-ubyte", r"\[20\]", "images as u8"], mnist(images=mnist()["set/train-labels-idx1-ubyte"])),
+    ("an IDX of no images", CLASSIFY, [r"train-images-idx3-ubyte", r"\[0, 4, 4\]"], mnist(images=idx((0, 4, 4), b""), labels=idx((0,), b""))),
+    ("an empty IDX", CLASSIFY, [r"train-images-idx3-ubyte", "not an IDX file"], mnist(images=b"")),
+    ("gzip that unpacks to far more than its IDX header says", CLASSIFY, [r"train-images-idx3-ubyte\.gz.*more data"],
+     zipped(lambda z: z, idx((20, 4, 4), bytes(1 << 27)))),
     ("IDX of another magic number", CLASSIFY, [r"train-images-idx3-ubyte", r"not an IDX file"], mnist(images=b"\1\0\x08\x03" + bytes(12))),
     ("IDX of an unknown element type", CLASSIFY, [r"train-images-idx3-ubyte", r"0x0A"], mnist(images=b"\0\0\x0a\x01\0\0\0\1\0")),
     ("IDX with bytes after its data", CLASSIFY, [r"train-images-idx3-ubyte", r"1 byte after"], mnist(images=idx((20, 4, 4), bytes(321)))),
@@ -180,6 +206,20 @@ TABLES = [
     ("weights of another type", LOAD, [r"w\.safetensors", r"F8_E5M2", r"F32"], weights(lambda h: h["linear1.bias"].update(dtype="F8_E5M2"))),
     ("weights of another net", LOAD, [r"model\.hw:3", r"w\.safetensors", r"linear2\.bias|linear9\.bias"], weights(lambda h: h.update({"linear9.bias": h.pop("linear2.bias")}))),
     ("weights of another width", LOAD, [r"model\.hw:3", r"linear1\.weight", r"\[3, 4\]", r"\[4, 3\]"], weights(lambda h: h["linear1.weight"].update(shape=[3, 4]))),
+    ("weights of a net for other images", CONVOLVE.replace("digits.train.x, seed = 1", 'colour.train.x, from = "w.safetensors"'),
+     [r"model\.hw:4:7", r"conv2d1\.weight.*\[4, 1, 3, 3\].*w\.safetensors.*\[4, 3, 3, 3\]", "another net"],
+     {**IMAGES, "w.safetensors": safetensors({name: {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]} for name, shape, at, size in (
+         ("conv2d1.weight", [4, 1, 3, 3], 0, 144), ("conv2d1.bias", [4], 144, 16), ("linear1.weight", [10, 16], 160, 640), ("linear1.bias", [10], 800, 40))}, bytes(840))}),
+    ("a training on other images than the net's", CONVOLVE.replace("on digits.train", "on colour.train"), [r"model\.hw:6:", *OTHER_IMAGES], IMAGES),
+    ("an evaluation on other images than the net's", CONVOLVE.replace("on digits.test", "on colour.test"), [r"model\.hw:7:", *OTHER_IMAGES], IMAGES),
+    ("predictions on other images than the net's", CONVOLVE + "save logits = net(colour.test.x)\n", [r"model\.hw:9:", *OTHER_IMAGES], IMAGES),
+    ("images of another size than the net's", CONVOLVE + "save logits = net(digits.test.x[:, :, 1:])\n",
+     [r"model\.hw:9:", r"linear1\.weight.*\[10, 16\].*\[10, 8\]", r"init.*\[N, 1, 4, 4\].*\[N, 1, 3, 4\]"], IMAGES),
+    ("images without a channel axis", CONVOLVE.replace("init(cnn, digits.train.x", 'init(cnn, idx("set/train-images-idx3-ubyte") / 255'),
+     [r"model\.hw:3:", r"\[N, C, H, W\]", r"x\[:, None\]", "two samples"], IMAGES),
+    ("images as rows", CONVOLVE.replace("init(cnn, digits.train.x", "init(cnn, flatten(digits.train.x)"), [r"model\.hw:3:", r"\[N, C, H, W\]", "reshape"], IMAGES),
+    ("a kernel larger than the images", CONVOLVE.replace("kernel = 3, padding = 1", "kernel = 5"), [r"model\.hw:3:", "kernel of size 5", "size 4", "padding"], IMAGES),
+    ("more classes than logits", CONVOLVE.replace("linear(10)", "linear(3)"), [r"model\.hw:6:", "class 10", "3 columns", r"linear\(10\)"], IMAGES),
     ("weights that are not there", NET.replace("seed = 1)\n", 'seed = 1)\n', 1).replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "no.safetensors")') + "save net\n",
      [r"no\.safetensors"], {}),
     ("weights with a lying header", NET.replace("init(small, d.x, seed = 1)", 'init(small, d.x, seed = 1, from = "w.safetensors")') + "save net\n",

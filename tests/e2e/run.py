@@ -504,6 +504,19 @@ for run in 1..3 {
 }
 plot "ends, {run}" on ends per run { points fitted over x[0] }
 """,
+    # With what convolutions bring: pooling, running statistics, augmented images, bytes as data, a smaller last batch.
+    "a convolutional classifier, in the middle of an epoch": """data images = mnist("set")
+fn cnn(x) = x |> random_crop(1) |> random_flip |> conv2d(5, kernel = 3, padding = 1) |> batchnorm |> relu |> maxpool(2) |> dropout(0.2) |> conv2d(7, kernel = 2) |> relu |> flatten |> linear(10)
+net = init(cnn, images.train.x, seed = 3)
+train net on images.train batch 3 for 900 epochs {
+  logits = net(x)
+  loss = cross_entropy(logits, label)
+  minimize loss with adam(lr = 1e-3)
+  record steps: loss, acc = accuracy(logits, label)
+  every 50 epochs { record held on images.test batch 8: loss = cross_entropy(net(x), label), acc = accuracy(net(x), label) }
+}
+save net, logits = net(x) on images.test batch 6
+""",
     "two trainings, one in a block of another, early stopping": cases.NET + """best, kept, again = inf, net, net
 train net on d batch 8 for 12000 epochs {
   minimize mse(net(x), y) with sgd(lr = 0.02, momentum = 0.9)
@@ -528,7 +541,7 @@ save kept, end, again, H
 def survives(name, source):
     def case(where):
         import random
-        write(where, {"model.hw": source})
+        write(where, {"model.hw": source, **cases.mnist()})
         good(where, "build", "model.hw", "-o", "fit")
         flags = ["--quiet", "--threads", "2", "--checkpoint", "0"]
         whole = good(where, "--out", "whole", *flags, program=f"{where}/fit")
