@@ -282,7 +282,7 @@ private:
   void storeWhatMustBe() {
     auto forceBase = [&](Value value) { force(value); };
     for (Operation *op : ops) {
-      if (!isInlinable(op) ||
+      if (!isInlinable(op) || op->hasAttr("hw.keep") ||
           (!options.fuse && elementwiseOp(op) && !isPart(op) && isFloat(dtypeOf(elementOf(op->getResult(0))))))
         for (Value result : op->getResults())
           plan.stored.insert(result);

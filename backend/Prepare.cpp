@@ -81,6 +81,24 @@ void readRectified(Block &block) {
   }
 }
 
+/// A position in a window is a small number, and the gradient wants one for each result: kept as a byte.
+void narrowPositions(Block &block) {
+  for (MaxPoolOp pool : llvm::to_vector(block.getOps<MaxPoolOp>())) {
+    int64_t elements = 1;
+    for (int64_t size : pool.getWindow())
+      elements *= size;
+    if (elements > 128 || pool.getIndex().use_empty())
+      continue;
+    OpBuilder builder(pool->getContext());
+    builder.setInsertionPointAfter(pool);
+    auto type = typeOf(pool.getIndex());
+    auto narrow = CastOp::create(builder, pool.getLoc(), type.clone(builder.getIntegerType(8)), pool.getIndex());
+    narrow->setAttr("hw.keep", builder.getUnitAttr());
+    auto wide = CastOp::create(builder, pool.getLoc(), type, narrow);
+    pool.getIndex().replaceAllUsesExcept(wide, narrow);
+  }
+}
+
 /// The factors of a product, through selections against zero: sum(select(m, a b, 0)) is a sum of a, b under the mask m.
 struct Factors {
   SmallVector<Value> masks, values;
@@ -259,6 +277,7 @@ void hw::backend::eraseDead(Block &block) {
 
 void hw::backend::prepare(Block &block, Products products, const Target &target) {
   chooseLayouts(block, products, target);
+  narrowPositions(block);
   decompose(block);
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
     stop.getResult().replaceAllUsesWith(stop.getOperand());

@@ -813,6 +813,22 @@ def emit_stages(where):
 
 
 @test
+def layouts(where):
+    """a step of A4's networks leaves its convolutions to oneDNN, and copies no activation: only the weights of an input's gradient, and of the linear layer"""
+    example = os.path.join(ROOT, "examples", "a4_mnist_cnn.hw")
+    text = good(where, "emit", example, "--stage", "kernels", "--cpu", "x86-64-v4").out
+    smallest = 256 * 72 * 3 * 3  # the last convolution's output; weights have 129,360 elements at most
+    for model, convolutions in (("shallow", 1), ("deep", 3), ("deeper", 5)):
+        step = re.search(rf"^entry net \(model = {model}\)\.step\n(.*?)^entry ", text, re.M | re.S)[1]
+        calls = re.findall(r"^phase .*: oneDNN convolution(.*?) 256x", step, re.M)
+        # The images need no gradient.
+        wanted = {"": convolutions, "'s weight gradient": convolutions, "'s input gradient": convolutions - 1}
+        check({kind: calls.count(kind) for kind in wanted} == wanted and len(calls) == 3 * convolutions - 1, f"{model}: {calls}")
+        copies = [math.prod(map(int, sizes.split("x"))) for sizes in re.findall(r"^phase .*: (?:load over|copy) ?([\dx]*)", step, re.M) if sizes]
+        check(max(copies) < smallest and len(copies) <= convolutions - 1 + 3, f"{model}: copies of {copies} elements")
+
+
+@test
 def emit_cpu(where):
     """`hwc emit --cpu x86-64-v3` has no instruction of AVX-512, and AVX-512 where it is asked for"""
     write(where, {"model.hw": MINI})
