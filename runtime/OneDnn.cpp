@@ -377,8 +377,8 @@ bool isReference(const Description &description) {
 }
 
 /// Whether oneDNN is faster with weights in a layout of its own choice by more than it costs to bring them into it:
-/// its matrix kernels for AVX-512 (brgconv), measured with 19 shapes of 16 to 128 channels. Elsewhere its other kernels,
-/// which share our layout, are up to three times as fast.
+/// its matrix kernels for AVX-512 (brgconv), measured with 19 shapes of 16 to 128 channels. Elsewhere its other
+/// kernels, which share our layout, are up to three times as fast.
 bool prefersOwnLayout(const hw_convolution &c) {
   const bool strided = std::any_of(c.stride, c.stride + c.spatial, [](int64_t stride) { return stride > 1; });
   return c.block == 16 && c.channels_in >= 32 && c.channels_in % 16 == 0 &&
