@@ -60,12 +60,12 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
       diagnosis.operations.push_back({operation->getName().stripDialect().str(), locationText(operation->getLoc())});
     input.diagnoses[function.getName()] = std::move(diagnosis);
     emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list);
-    compiled.scratch = std::max(compiled.scratch, list.scratch);
+    compiled.diagnosisScratch = std::max(compiled.diagnosisScratch, list.scratch);
   }
   // Constants of the twins are part of the module that is emitted: they may go now.
   for (auto [function, twin] : steps)
     twin.erase();
-  input.scratch = compiled.scratch;
+  input.scratch = std::max(compiled.scratch, compiled.diagnosisScratch);
   auto plan = makePlan(module, input);
   if (!plan)
     return std::nullopt;

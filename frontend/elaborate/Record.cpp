@@ -202,7 +202,11 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
     fail(stmt.range, "`plot` in every step would draw the figure each time", "put it after `train`");
   using nlohmann::json;
   std::string on = stmt.table ? stmt.table->text : "";
+  // What an error before kept from being elaborated may have recorded it.
+  auto isExcused = [&](const std::string &table) { return diagnostics.hasErrors() && recorded.count(table); };
   if (stmt.table && !progress.tables.count(on)) {
+    if (isExcused(on))
+      throw Failure{};
     std::vector<std::string> tables;
     std::string known;
     for (auto &[name, info] : progress.tables)
@@ -218,6 +222,8 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
     const std::vector<std::string> &columns = progress.tables[table].columns;
     if (llvm::is_contained(columns, name))
       return;
+    if (isExcused(table))
+      throw Failure{};
     std::string known;
     for (const std::string &c : columns)
       known += (known.empty() ? "" : ", ") + c;
@@ -232,6 +238,8 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
     }
     if (auto *field = ast::as<ast::Field>(e))
       if (auto *table = ast::as<ast::Ref>(field->base)) {
+        if (!progress.tables.count(table->name) && isExcused(table->name))
+          throw Failure{};
         if (!progress.tables.count(table->name))
           fail(e.range, "nothing was recorded in a table `" + table->name + "`");
         columnOf(table->name, field->field.text, field->field.range);
