@@ -117,6 +117,8 @@ DataSource Parser::parseSource() {
   source.data = parseOr();
   if (atWord("batch") && continues()) {
     take();
+    if (at(Tok::Assign))
+      fail("the number of samples", "write `batch 32`");
     source.batch = parseOr();
     if (atWord("ordered") && continues()) {
       take();

@@ -502,7 +502,7 @@ Unit Parser::parseUnit() {
     return Unit::Steps;
   if (continues() && (atWord("epoch") || atWord("step")))
     fail("`epochs` or `steps`", fmt::format("write `{}s`, for one too", peek().text()));
-  fail("`epochs` or `steps` after the number");
+  fail("`epochs` or `steps` after the number", "write `for 10 epochs`, or with a setting `for n epochs`");
 }
 
 // train NAMES on SOURCE for EXPR (epochs | steps) BLOCK
@@ -511,10 +511,12 @@ StmtPtr Parser::parseTrain() {
   auto node = std::make_unique<Train>(owner.range);
   node->nets = parseNames("the name of a net");
   checkDistinct(node->nets, std::identity(), "`{}` stands here twice", "a net is trained once a step: remove one");
-  expectWord("on", "and the data to train on");
+  constexpr const char *example = "write `train net on d batch 32 for 10 epochs { … }`";
+  if (!acceptWord("on"))
+    fail("`on` and the data to train on", example);
   node->source = parseSource();
   if (!at(Tok::For) || !continues())
-    fail("`for` and how long to train", "write `train net on d for 10 epochs { … }`");
+    fail("`for` and how long to train", example);
   take();
   node->duration = parseOr();
   node->unit = parseUnit();

@@ -257,18 +257,9 @@ Value Elaborator::tensorOf(const Val &value, const char *what) {
          "reduce it first: `mean(...)`, `sum(...)`, `min(...)`, `max(...)` or `last(...)`");
   case Kind::Fn: {
     auto *fn = as<Fn>(value);
-    size_t missing = fn->decl ? 0 : 1;
-    std::string names;
-    if (fn->decl) {
-      for (const ast::Parameter &p : fn->decl->parameters)
-        if (!p.defaultValue)
-          ++missing;
-      missing -= fn->tail.size();
-      for (size_t i = 0; i < missing; ++i)
-        names += (i ? ", " : "") + fn->decl->parameters[i].name.text;
-    }
+    std::vector<std::string> missing = lacking(*fn);
     fail(std::string("expected ") + what + ", found " + describe(value) +
-             (names.empty() ? "" : ", which still lacks " + names),
+             (missing.empty() ? "" : ", which still lacks " + llvm::join(missing, ", ")),
          "call it: `" + fn->name() + "(...)`, or `x |> " + fn->name() + "`");
   }
   default:

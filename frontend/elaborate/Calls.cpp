@@ -71,15 +71,6 @@ std::string Elaborator::newPath(const std::string &base, bool bound) {
   return frame->path.empty() ? name : frame->path + "." + name;
 }
 
-namespace {
-std::string list(const std::vector<std::string> &names) {
-  std::string text;
-  for (const std::string &name : names)
-    text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-} // namespace
-
 Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range, std::map<std::string, Val> keywords,
                      std::vector<SourceRange> ranges, const std::string &bound, bool piped) {
   for (const Val &arg : args)
@@ -115,9 +106,10 @@ Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range
     for (auto &[name, value] : fn->builtin->keywords)
       named.push_back(name);
   }
-  std::string signature = fn->decl ? fn->name() + "(" + list(positional) +
-                                         (positional.empty() || named.empty() ? "" : ", ") + list(named) + ")"
-                                   : fn->builtin->signature;
+  std::string signature = fn->decl
+                              ? fn->name() + "(" + llvm::join(positional, ", ") +
+                                    (positional.empty() || named.empty() ? "" : ", ") + llvm::join(named, ", ") + ")"
+                              : fn->builtin->signature;
   for (auto &[name, value] : keywords) {
     if (value->kind == Kind::Poison)
       throw Failure{};
@@ -129,7 +121,7 @@ Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range
     std::string help = nearest(name, named);
     fail(range,
          "`" + fn->name() + "` has no parameter `" + name + "`" +
-             (named.empty() ? "" : "; by name it takes " + list(named)),
+             (named.empty() ? "" : "; by name it takes " + llvm::join(named, ", ")),
          help);
   }
   size_t given = args.size() + fn->tail.size();
@@ -144,8 +136,8 @@ Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range
   }
   if (piped && given < required) {
     std::vector<std::string> missing(positional.begin() + 1, positional.begin() + (required - fn->tail.size()));
-    fail(range, "`" + fn->name() + "` still lacks " + list(missing),
-         "write `|> " + fn->name() + "(" + list(missing) + ")`");
+    fail(range, "`" + fn->name() + "` still lacks " + llvm::join(missing, ", "),
+         "write `|> " + fn->name() + "(" + llvm::join(missing, ", ") + ")`");
   }
 
   auto full = std::make_shared<Fn>(*fn);
@@ -387,7 +379,7 @@ static std::string inputShapes(ArrayRef<Val> inputs) {
         text += ", " + std::to_string(size);
       shapes.push_back(text + "]");
     }
-  return list(shapes);
+  return llvm::join(shapes, ", ");
 }
 
 Val Elaborator::evaluateRoot(NetContext &net, const std::string &, const Val &fnValue, std::vector<Val> args,
@@ -406,11 +398,10 @@ Val Elaborator::evaluateRoot(NetContext &net, const std::string &, const Val &fn
   if (args.size() != inputs)
     fail(range,
          "`" + fn->name() + "` takes " + std::to_string(inputs) + " input" + (inputs == 1 ? "" : "s") + " here (" +
-             list(std::vector<std::string>(names.begin(), names.begin() + inputs)) + "), found " +
-             std::to_string(args.size()),
+             llvm::join(names.begin(), names.begin() + inputs, ", ") + "), found " + std::to_string(args.size()),
          inputs > args.size() && net.mode == NetContext::Init
              ? "give all but the inputs: `init(" + fn->name() + "(" +
-                   list(std::vector<std::string>(names.begin() + args.size(), names.begin() + inputs)) + "), ...)`"
+                   llvm::join(names.begin() + args.size(), names.begin() + inputs, ", ") + "), ...)`"
              : "");
   net.inputs = inputShapes(args);
   if (net.mode == NetContext::Init)
@@ -496,7 +487,7 @@ Val Elaborator::init(Args &args) {
         ArrayRef<int64_t> shape = shapeOf(as<Tensor>(net->values[i])->ssa);
         auto *entry = stored.find(name);
         if (!entry)
-          fail(range, hw::inQuotes(path) + " has no tensor `" + name + "`; it has " + list(names),
+          fail(range, hw::inQuotes(path) + " has no tensor `" + name + "`; it has " + llvm::join(names, ", "),
                "the file's names are those of the net that was saved: give this one the same layers");
         if (ArrayRef<int64_t>(entry->header.shape) != shape)
           fail(range,

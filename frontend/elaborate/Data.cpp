@@ -263,7 +263,10 @@ std::vector<Val> Elaborator::inBatches(const Data &data, int64_t batch, SourceRa
     builder.setInsertionPointToEnd(&scratch);
     for (const Val &value : evaluate(rows)) {
       if (!carriable(value) || as<Net>(value))
-        fail(range, "in batches a number, a tensor or weights can be evaluated, found " + describe(value));
+        fail(range, "in batches a number, a tensor or weights can be evaluated, found " + describe(value) +
+                        (as<Fn>(value) && !lacking(*as<Fn>(value)).empty()
+                             ? ", which still lacks " + llvm::join(lacking(*as<Fn>(value)), ", ")
+                             : ""));
       bool sampled = false;
       std::vector<Value> parts;
       flatten(value, parts);

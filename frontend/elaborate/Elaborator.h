@@ -180,6 +180,7 @@ public:
   void runState(const ast::StateAssign &stmt);
   void addSetting(const ast::Name &name, Val &value);
   void poison(const ast::Stmt &stmt);
+  void explainPipe(Failure &failure, const ast::Expr &right);
   void pushLoop(const std::string &name, const Val &value, size_t index);
   void runParam(const ast::Name &name, const ast::Expr *shape, const ast::Expr &init, bool trainable,
                 SourceRange range);
@@ -363,6 +364,7 @@ public:
   size_t operations = 0, statements = 0;
   std::set<std::pair<uint32_t, std::string>> reported;
   std::set<std::string> recorded; // the names of all tables of the file
+  std::set<std::string> unsure;   // of those that a failed statement would have recorded
 };
 
 // Sets a variable for a scope's duration.

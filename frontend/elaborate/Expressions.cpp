@@ -82,7 +82,7 @@ Val Elaborator::evalRef(const std::string &name, SourceRange range) {
     return table;
   }
   // `hwc gradcheck` records nothing: what reads a table is passed over.
-  if (options.mode == ElaborateOptions::Gradcheck && recorded.count(name))
+  if ((options.mode == ElaborateOptions::Gradcheck && recorded.count(name)) || unsure.count(name))
     throw Failure{};
   std::string help = nearest(name, visibleNames());
   if (inFunction && calls.back().fn->range.source == file.source) {
@@ -92,14 +92,40 @@ Val Elaborator::evalRef(const std::string &name, SourceRange range) {
   }
   if ((name == "epoch" || name == "step") && help.empty())
     help = "`epoch` and `step` exist inside `train` only";
+  for (Scope *s = scope; s && help.empty(); s = s->parent)
+    if (s->holdsColumns) {
+      std::vector<std::string> known;
+      for (auto &[column, value] : s->names)
+        known.push_back("`" + column + "`");
+      help = "here there are " + llvm::join(known, ", ");
+    }
   fail(range, "unknown name `" + name + "`", help);
+}
+
+// `x |> linear(784, 10)` is likely to fail inside of `linear`, as 784 has become its x.
+void Elaborator::explainPipe(Failure &failure, const ast::Expr &right) {
+  auto *call = ast::as<ast::Call>(right);
+  auto *callee = call ? ast::as<ast::Ref>(call->callee) : nullptr;
+  Val fn = callee ? lookup(callee->name) : nullptr;
+  if (!failure.diagnostic || !fn || !as<Fn>(fn))
+    return;
+  std::vector<std::string> inputs = lacking(*as<Fn>(fn));
+  if (!inputs.empty() && call->args.size() == inputs.size())
+    failure.diagnostic->help("`|>` gives `" + callee->name + "` its " + inputs[0] +
+                             ", so leave that away in the brackets; what has a default goes by name");
 }
 
 Val Elaborator::evalBinary(const ast::Binary &expr) {
   using ast::BinaryOp;
   if (expr.op == BinaryOp::Pipe) {
     Val value = eval(*expr.lhs);
-    Val fn = eval(*expr.rhs);
+    Val fn;
+    try {
+      fn = eval(*expr.rhs);
+    } catch (Failure &failure) {
+      explainPipe(failure, *expr.rhs);
+      throw;
+    }
     SourceRange range = expr.rhs->range;
     Restore<SourceRange> place(here);
     if (range.source == file.source)
@@ -377,6 +403,8 @@ Val Elaborator::evalField(const ast::Field &expr) {
     for (const std::string &name : names)
       known += (known.empty() ? "" : ", ") + name;
     std::string help = nearest(field, names);
+    if (functions.count(field) || prelude.count(field) || builtins().count(field))
+      help = "a function is called by its name: `x |> " + field + "(...)`";
     fail(expr.field.range, describe(base) + " has no `" + field + "`" + (known.empty() ? "" : "; it has " + known),
          help);
   };

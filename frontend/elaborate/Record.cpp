@@ -202,11 +202,12 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
     fail(stmt.range, "`plot` in every step would draw the figure each time", "put it after `train`");
   using nlohmann::json;
   std::string on = stmt.table ? stmt.table->text : "";
-  // What an error before kept from being elaborated may have recorded it.
-  auto isExcused = [&](const std::string &table) { return diagnostics.hasErrors() && recorded.count(table); };
-  if (stmt.table && !progress.tables.count(on)) {
-    if (isExcused(on))
+  auto notRecorded = [&](SourceRange range, const std::string &table, const std::string &more, std::string help) {
+    if (unsure.count(table))
       throw Failure{};
+    fail(range, "nothing was recorded in a table `" + table + "`" + more, std::move(help));
+  };
+  if (stmt.table && !progress.tables.count(on)) {
     std::vector<std::string> tables;
     std::string known;
     for (auto &[name, info] : progress.tables)
@@ -214,19 +215,17 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
         tables.push_back(name);
         known += (known.empty() ? "" : ", ") + name;
       }
-    fail(stmt.table->range,
-         "nothing was recorded in a table `" + on + "`" + (known.empty() ? "" : "; there are " + known),
-         nearest(on, tables));
+    notRecorded(stmt.table->range, on, known.empty() ? "" : "; there are " + known, nearest(on, tables));
   }
   auto columnOf = [&](const std::string &table, const std::string &name, SourceRange range) {
     const std::vector<std::string> &columns = progress.tables[table].columns;
     if (llvm::is_contained(columns, name))
       return;
-    if (isExcused(table))
-      throw Failure{};
     std::string known;
     for (const std::string &c : columns)
       known += (known.empty() ? "" : ", ") + c;
+    if (unsure.count(table))
+      throw Failure{};
     fail(range, "the table `" + table + "` has no column `" + name + "`; it has " + known, nearest(name, columns));
   };
   std::function<json(const ast::Expr &)> column = [&](const ast::Expr &e) -> json {
@@ -238,10 +237,8 @@ void Elaborator::runPlot(const ast::Plot &stmt) {
     }
     if (auto *field = ast::as<ast::Field>(e))
       if (auto *table = ast::as<ast::Ref>(field->base)) {
-        if (!progress.tables.count(table->name) && isExcused(table->name))
-          throw Failure{};
         if (!progress.tables.count(table->name))
-          fail(e.range, "nothing was recorded in a table `" + table->name + "`");
+          notRecorded(e.range, table->name, "", "");
         columnOf(table->name, field->field.text, field->field.range);
         return {{"table", table->name}, {"column", field->field.text}};
       }

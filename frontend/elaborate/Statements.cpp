@@ -56,7 +56,8 @@ void Elaborator::fail(SourceRange range, std::string message, std::string help) 
   int shown = 0;
   for (size_t i = calls.size(); i-- > 0 && shown < 3;)
     if (calls[i].range.source == file.source && !(calls[i].range == d.range)) {
-      const bool cut = frame && frame->net && calls[i].range == frame->net->cut;
+      const bool cut =
+          frame && frame->net && calls[i].range == frame->net->cut && d.message.find("[2") != std::string::npos;
       d.note(calls[i].range, "in `" + calls[i].fn->name.text + "`, called here" +
                                  (cut ? " with two samples, which is all that `init` looks at" : ""));
       ++shown;
@@ -76,6 +77,16 @@ void Elaborator::report(const Failure &failure) {
   made.helps = d.helps;
 }
 
+/// Whether `name` is `start`, but for case and underscores, and then another word.
+static bool continuesWith(llvm::StringRef name, llvm::StringRef start) {
+  for (start = start.ltrim('_'); !start.empty(); start = start.drop_front().ltrim('_'), name = name.drop_front()) {
+    name = name.ltrim('_');
+    if (name.empty() || llvm::toLower(name[0]) != llvm::toLower(start[0]))
+      return false;
+  }
+  return !name.empty() && !llvm::isLower(name[0]);
+}
+
 std::string Elaborator::nearest(const std::string &name, const std::vector<std::string> &candidates) {
   size_t best = 3;
   std::string found;
@@ -86,7 +97,22 @@ std::string Elaborator::nearest(const std::string &name, const std::vector<std::
       found = candidate;
     }
   }
+  // `kernel_size` and `CrossEntropyLoss` are a name of ours and another word.
+  for (const std::string &candidate : candidates)
+    if (found.empty() && candidate.size() > 2 && continuesWith(name, candidate))
+      found = candidate;
   return found.empty() ? "" : "did you mean `" + found + "`?";
+}
+
+/// The tables that a statement, or one inside of it, records.
+static void tablesOf(const ast::Stmt &stmt, std::set<std::string> &tables) {
+  walk(
+      stmt,
+      [&](const ast::Stmt &s) {
+        if (auto *record = ast::as<ast::Record>(s))
+          tables.insert(record->table.text);
+      },
+      [](const ast::Expr &) {});
 }
 
 //===-- The file ------------------------------------------------------------------------------------------------===//
@@ -118,13 +144,7 @@ std::optional<Elaborated> Elaborator::run() {
         assigned.insert(target.text);
   }
   for (const ast::StmtPtr &stmt : file.statements)
-    walk(
-        *stmt,
-        [&](const ast::Stmt &s) {
-          if (auto *r = ast::as<ast::Record>(s))
-            recorded.insert(r->table.text);
-        },
-        [](const ast::Expr &) {});
+    tablesOf(*stmt, recorded);
   for (auto &[name, q] : quick)
     if (!assigned.count(name))
       diagnostics.error(q->name.range, "`quick " + name + "` names no top-level scalar of this file")
@@ -185,6 +205,7 @@ std::optional<Elaborated> Elaborator::run() {
 
 void Elaborator::poison(const ast::Stmt &stmt) {
   static const Val bad = std::make_shared<Poison>();
+  tablesOf(stmt, unsure);
   auto set = [&](const ast::Name &name) { assign(name.text, bad); };
   if (auto *s = ast::as<ast::Assign>(stmt))
     for (const ast::Name &target : s->targets)

@@ -97,17 +97,14 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   // The optimiser: a function that lacks the objective and the weights.
   Val optimiser = eval(*stmt.optimizer);
   auto *fn = as<Fn>(optimiser);
-  size_t lacking = 0;
-  if (fn && fn->decl) {
-    for (const ast::Parameter &p : fn->decl->parameters)
-      lacking += !p.defaultValue;
-    lacking -= std::min(lacking, fn->tail.size());
-  }
-  if (!fn || !fn->decl || lacking != 2)
+  const size_t open = fn ? lacking(*fn).size() : 0;
+  if (open != 2)
     fail(stmt.optimizer->range,
          "an optimiser is a function of the objective and the weights, found " + describe(optimiser) +
-             (fn && fn->decl ? ", which lacks " + std::to_string(lacking) + " arguments" : ""),
-         "`with adam(lr = 1e-3)`, or your own `fn descent(f, w, lr = 0.1) = w - lr * grad(f(w), w)`");
+             (fn && fn->decl ? ", which lacks " + std::to_string(open) + (open == 1 ? " argument" : " arguments") : ""),
+         open < 2 && fn && fn->decl && !fn->tail.empty()
+             ? "what has a default goes by name: `with " + fn->name() + "(lr = 1e-3)`"
+             : "`with adam(lr = 1e-3)`, or your own `fn descent(f, w, lr = 0.1) = w - lr * grad(f(w), w)`");
   auto f = std::make_shared<Fn>();
   f->objective = std::make_shared<Objective>(Objective{objective, w});
 

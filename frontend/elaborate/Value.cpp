@@ -91,6 +91,16 @@ std::string shapeText(llvm::ArrayRef<int64_t> shape) {
   return text + "]";
 }
 
+std::vector<std::string> lacking(const Fn &fn) {
+  std::vector<std::string> names;
+  if (fn.decl)
+    for (const ast::Parameter &p : fn.decl->parameters)
+      if (!p.defaultValue)
+        names.push_back(p.name.text);
+  names.resize(names.size() - std::min(names.size(), fn.tail.size()));
+  return names;
+}
+
 std::string describe(const Val &value) {
   switch (value->kind) {
   case Kind::Poison:

@@ -177,6 +177,8 @@ Val none();
 
 // "a number", "a tensor [2000, 1]", "a net", ... for messages.
 std::string describe(const Val &value);
+// The first arguments of a file's or the prelude's fn that it still waits for.
+std::vector<std::string> lacking(const Fn &fn);
 // "[2000, 1]", "a number" for a scalar's [].
 std::string shapeText(llvm::ArrayRef<int64_t> shape);
 // How a loop's variable is printed in tables, titles: "0.001", "sinc", "30 60 60".

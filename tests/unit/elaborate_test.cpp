@@ -134,6 +134,18 @@ TEST_CASE("mistakes are named, with their place") {
        {R"(model\.hw:2)", "linaer", R"(\blinear\b)"}},
       {"unknown column", step("mse(net(x), z)"), {R"(model\.hw:4)", R"(\bz\b)"}},
       {"unknown argument", step("mse(net(x), y)", "sgd(rate = 0.1)"), {R"(model\.hw:4)", R"(\brate\b)", R"(\blr\b)"}},
+      {"unknown name in a step, and what there is", step("mse(net(x), zzz)"), {"here there are .*`x`, `y`"}},
+      {"PyTorch's name of a loss", data + "v = CrossEntropyLoss(d.x, d.y)\n", {"did you mean `cross_entropy`"}},
+      {"PyTorch's name of an argument", layers("conv2d(2, kernel_size = 3)"), {"kernel_size", "did you mean `kernel`"}},
+      {"a layer's input in the brackets of a pipe",
+       layers("linear(192, 5)"),
+       {R"(model\.hw:2)", "gives `linear` its x"}},
+      {"a default by position in a pipe", layers("conv2d(8, 5)"), {"gives `conv2d` its x", "default goes by name"}},
+      {"a function as a field", images + "v = d.x.flatten()\n", {R"(`x \|> flatten)"}},
+      {"an optimiser's rate by position",
+       step("mse(net(x), y)", "adam(0.1)"),
+       {"lacks 1 argument\n", R"(adam\(lr = )"}},
+      {"half a call in batches", net + "record t: a = mse(net(x)) on d batch 8\n", {"still lacks prediction"}},
       {"argument by position", "v = uniform(0, 1, [3])\n", {R"(model\.hw:1)", "2 positional", "shape"}},
       {"shapes of @", data + "v = d.x @ d.x\n", {R"(model\.hw:2)", "20", "3"}},
       {"shapes of +", data + "v = d.x + ones([7])\n", {R"(model\.hw:2)", "7", "3"}},
@@ -222,6 +234,11 @@ TEST_CASE("one mistake is one error, and others in the file are found too") {
   std::string text = made->diagnostics.render();
   CAPTURE(text);
   CHECK(made->diagnostics.errorCount() == 3);
+  // What a training with a mistake would have recorded is not missed.
+  made = attempt(
+      net + "train net on d for 1 epochs {\n  record t: loss = 1\n  minimize mse(net(x), y) with Adam(lr = 1)\n}\n"
+            "a = last(t.loss)\nplot \"p\" on t { line loss over step }\nplot \"q\" { line t.other over t.step }\n");
+  CHECK_MESSAGE(made->diagnostics.errorCount() == 1, made->diagnostics.render());
 }
 
 TEST_CASE("what would make the compiler run for ever is stopped") {

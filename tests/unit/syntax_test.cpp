@@ -466,7 +466,14 @@ TEST_CASE("messages name what was expected, what was found and the fix") {
   check("record t a",
         "1:10: expected `:` and what to record, found `a` / write `record t: loss, acc = accuracy(out, label)`");
   check("train net on d { }",
-        "1:16: expected `for` and how long to train, found `{` / write `train net on d for 10 epochs { … }`");
+        "1:16: expected `for` and how long to train, found `{` / write `train net on d batch 32 for 10 epochs { … }`");
+  check("train net batch 8 for 2 epochs { }", "1:11: expected `on` and the data to train on, found `batch` / write "
+                                              "`train net on d batch 32 for 10 epochs { … }`");
+  check("train net on d batch = 8 for 2 epochs { }",
+        "1:22: expected the number of samples, found `=` / write `batch 32`");
+  check("train net on d for n { }",
+        "1:22: expected `epochs` or `steps` after the number, found `{` / write `for 10 epochs`, or with "
+        "a setting `for n epochs`");
   check("train net on d for 1 epoch { }",
         "1:22: expected `epochs` or `steps`, found `epoch` / write `epochs`, for one too");
   check(
