@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include <cmath>
+#include <concepts>
 #include <cstring>
 
 namespace hw::runtime {
@@ -20,113 +21,105 @@ uint32_t checksum(const void *data, uint64_t bytes) {
 
 //---- the state as JSON -----------------------------------------------------------------------------------------------
 
-/// Shortest decimals read back bit for bit; JSON has no number for what is not finite.
-static Json number(double value) { return std::isfinite(value) ? Json(value) : Json(shortest(value)); }
+// One list of fields a struct, for writing and reading alike: `visit(key, field)` for each.
 
-static double numberFrom(const Json &json) {
-  if (json.is_number())
-    return json.get<double>();
-  const auto text = json.get<std::string>();
-  return text == "inf" ? INFINITY : text == "-inf" ? -INFINITY : NAN;
+template <class T, class Of>
+concept Either = std::same_as<std::remove_const_t<T>, Of>;
+
+template <Either<FrameState> State, class Visit> static void visitFields(State &frame, Visit visit) {
+  visit("at", frame.at);
+  visit("part", frame.part);
+  visit("numbers", frame.numbers);
 }
 
-static Json pairs(const std::vector<std::pair<std::string, double>> &list) {
+template <Either<TrainReport> State, class Visit> static void visitFields(State &report, Visit visit) {
+  visit("label", report.label);
+  visit("loops", report.loops);
+  visit("seed", report.seed);
+  visit("loss", report.loss);
+  visit("seconds", report.seconds);
+  visit("epochs", report.epochs);
+  visit("steps", report.steps);
+  visit("end", report.end);
+}
+
+template <Either<CheckpointState::TableRows> State, class Visit> static void visitFields(State &table, Visit visit) {
+  visit("name", table.name);
+  visit("rows", table.rows);
+  visit("texts", table.texts);
+}
+
+template <Either<CheckpointState> State, class Visit> static void visitFields(State &state, Visit visit) {
+  visit("program", state.run.program);
+  visit("identity", state.run.identity);
+  visit("hwc", state.run.hwc);
+  visit("cpu", state.run.cpu);
+  visit("oneDNN", state.run.oneDnn);
+  visit("vector_bytes", state.run.vectorBytes);
+  visit("threads", state.run.threads);
+  visit("quick", state.run.quick);
+  visit("settings", state.run.settings);
+  visit("started", state.started);
+  visit("command", state.command);
+  visit("seconds", state.seconds);
+  visit("resumed", state.resumed);
+  visit("stopping", state.stopping);
+  visit("files", state.files);
+  visit("sums", state.sums);
+  visit("frames", state.frames);
+  visit("trainings", state.trainings);
+  visit("tables", state.tables);
+}
+
+template <class T>
+concept HasFields = requires(T &value) { visitFields(value, [](const char *, auto &) {}); };
+
+/// Shortest decimals read back bit for bit; JSON has no number for what is not finite.
+static Json toJson(double value) { return std::isfinite(value) ? Json(value) : Json(shortest(value)); }
+static void fromJson(const Json &json, double &value) {
+  if (json.is_number()) {
+    value = json.get<double>();
+    return;
+  }
+  const auto text = json.get<std::string>();
+  value = text == "inf" ? INFINITY : text == "-inf" ? -INFINITY : NAN;
+}
+
+template <class T> static Json toJson(const T &value) { return value; }
+template <class T> static void fromJson(const Json &json, T &value) { json.get_to(value); }
+
+template <class A, class B> static Json toJson(const std::pair<A, B> &pair) {
+  return Json::array({toJson(pair.first), toJson(pair.second)});
+}
+template <class A, class B> static void fromJson(const Json &json, std::pair<A, B> &pair) {
+  fromJson(json.at(0), pair.first);
+  fromJson(json.at(1), pair.second);
+}
+
+template <class T> static Json toJson(const std::vector<T> &list) {
   Json json = Json::array();
-  for (const auto &[name, value] : list)
-    json.push_back({name, number(value)});
+  for (const T &element : list)
+    json.push_back(toJson(element));
   return json;
 }
+template <class T> static void fromJson(const Json &json, std::vector<T> &list) {
+  for (const Json &element : json)
+    fromJson(element, list.emplace_back());
+}
 
-static std::vector<std::pair<std::string, double>> pairsFrom(const Json &json) {
-  std::vector<std::pair<std::string, double>> list;
-  for (const Json &pair : json)
-    list.emplace_back(pair.at(0).get<std::string>(), numberFrom(pair.at(1)));
-  return list;
+template <HasFields T> static Json toJson(const T &value) {
+  Json json = Json::object();
+  visitFields(value, [&](const char *key, const auto &field) { json[key] = toJson(field); });
+  return json;
+}
+template <HasFields T> static void fromJson(const Json &json, T &value) {
+  visitFields(value, [&](const char *key, auto &field) { fromJson(json.at(key), field); });
 }
 
 std::string writeCheckpointState(const CheckpointState &state) {
-  const RunIdentity &run = state.run;
-  Json json = {{"version", formatVersion},
-               {"program", run.program},
-               {"identity", run.identity},
-               {"hwc", run.hwc},
-               {"cpu", run.cpu},
-               {"oneDNN", run.oneDnn},
-               {"vector_bytes", run.vectorBytes},
-               {"threads", run.threads},
-               {"quick", run.quick},
-               {"settings", pairs(run.settings)},
-               {"started", state.started},
-               {"command", state.command},
-               {"seconds", state.seconds},
-               {"resumed", state.resumed},
-               {"stopping", state.stopping},
-               {"files", state.files},
-               {"sums", state.sums}};
-  for (const char *list : {"frames", "trainings", "tables"})
-    json[list] = Json::array();
-  for (const FrameState &frame : state.frames) {
-    Json numbers = Json::array();
-    for (double value : frame.numbers)
-      numbers.push_back(number(value));
-    json["frames"].push_back({{"at", frame.at}, {"part", frame.part}, {"numbers", std::move(numbers)}});
-  }
-  for (const TrainReport &report : state.trainings)
-    json["trainings"].push_back({{"label", report.label},
-                                 {"loops", pairs(report.loops)},
-                                 {"seed", number(report.seed)},
-                                 {"loss", number(report.loss)},
-                                 {"seconds", report.seconds},
-                                 {"epochs", report.epochs},
-                                 {"steps", report.steps},
-                                 {"end", report.end}});
-  for (const auto &table : state.tables)
-    json["tables"].push_back({{"name", table.name}, {"rows", table.rows}, {"texts", table.texts}});
+  Json json = {{"version", formatVersion}};
+  json.update(toJson(state));
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-static CheckpointState stateFrom(const Json &json) {
-  CheckpointState state;
-  auto get = [&](const char *key, auto &to) { json.at(key).get_to(to); };
-  RunIdentity &run = state.run;
-  get("program", run.program);
-  get("identity", run.identity);
-  get("hwc", run.hwc);
-  get("cpu", run.cpu);
-  get("oneDNN", run.oneDnn);
-  get("vector_bytes", run.vectorBytes);
-  get("threads", run.threads);
-  get("quick", run.quick);
-  run.settings = pairsFrom(json.at("settings"));
-  get("started", state.started);
-  get("command", state.command);
-  get("seconds", state.seconds);
-  get("resumed", state.resumed);
-  get("stopping", state.stopping);
-  get("files", state.files);
-  get("sums", state.sums);
-  for (const Json &entry : json.at("frames")) {
-    FrameState frame{entry.at("at").get<int64_t>(), entry.at("part").get<int64_t>(), {}};
-    for (const Json &value : entry.at("numbers"))
-      frame.numbers.push_back(numberFrom(value));
-    state.frames.push_back(std::move(frame));
-  }
-  for (const Json &entry : json.at("trainings")) {
-    TrainReport report;
-    entry.at("label").get_to(report.label);
-    report.loops = pairsFrom(entry.at("loops"));
-    report.seed = numberFrom(entry.at("seed"));
-    report.loss = numberFrom(entry.at("loss"));
-    entry.at("seconds").get_to(report.seconds);
-    entry.at("epochs").get_to(report.epochs);
-    entry.at("steps").get_to(report.steps);
-    entry.at("end").get_to(report.end);
-    state.trainings.push_back(std::move(report));
-  }
-  for (const Json &entry : json.at("tables"))
-    state.tables.push_back({entry.at("name").get<std::string>(), entry.at("rows").get<int64_t>(),
-                            entry.at("texts").get<std::vector<std::string>>()});
-  return state;
 }
 
 [[noreturn]] static void damaged(const std::string &place) {
@@ -153,7 +146,8 @@ CheckpointState readCheckpointState(std::string_view text, const std::string &pl
       fail("{} is a checkpoint of format {}, but this runtime reads format {}: continue it with the hwc that wrote it, "
            "or start over with --force",
            place, version, formatVersion);
-    CheckpointState state = stateFrom(json);
+    CheckpointState state;
+    fromJson(json, state);
     if (state.frames.empty() || state.run.threads < 1 || state.run.threads > 4096 || !(state.seconds >= 0))
       damaged(place);
     return state;

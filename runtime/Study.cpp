@@ -38,13 +38,9 @@ void clearInterrupt() { signalled = 0; }
 
 //---- the walk --------------------------------------------------------------------------------------------------------
 
-static Clock::duration duration(double seconds) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
-
 Study::Study(Program &program, StudyOptions options)
     : program(program), options(std::move(options)), start(Clock::now()), lastWrite(start),
-      nextCheckpoint(start + duration(this->options.checkpointSeconds)) {
+      nextCheckpoint(start + toDuration(this->options.checkpointSeconds)) {
   if (this->options.out)
     writer = std::make_unique<CheckpointWriter>(this->options.out->path(checkpointName, checkpointExtension));
   for (const auto &node : program.plan.body)
@@ -391,7 +387,7 @@ void Study::writeCheckpoint() {
   writer->start();
   checkpointAsked = false;
   const double least = 100 * secondsSince(before);
-  nextCheckpoint = Clock::now() + duration(std::min(std::max(options.checkpointSeconds, least), 60.0));
+  nextCheckpoint = Clock::now() + toDuration(std::min(std::max(options.checkpointSeconds, least), 60.0));
 }
 
 void Study::finishCheckpoint() {
@@ -443,11 +439,8 @@ void Study::collect(Checkpoint &checkpoint) {
   for (const auto &table : program.plan.tables) {
     state.tables.push_back({table->name(), table->rows(), table->texts()});
     const Shape shape = {table->rows(), static_cast<int64_t>(table->width())};
-    const uint64_t rowBytes = table->width() * sizeof(double);
-    std::byte *to =
-        checkpoint.add(tableName(*table), DType::f64, shape, static_cast<uint64_t>(table->rows()) * rowBytes);
-    for (int64_t row = 0; row < table->rows(); ++row, to += rowBytes)
-      std::memcpy(to, table->row(row), rowBytes);
+    const uint64_t bytes = static_cast<uint64_t>(table->rows()) * table->width() * sizeof(double);
+    table->copyRows(checkpoint.add(tableName(*table), DType::f64, shape, bytes));
   }
 }
 
@@ -468,7 +461,7 @@ void Study::resume(const CheckpointFile &checkpoint) {
   reports = state.trainings;
   stopping = state.stopping;
   pending = state.frames;
-  start -= duration(state.seconds);
+  start -= toDuration(state.seconds);
 }
 
 void Study::readDataAgain(Source &source, const std::string &name, const CheckpointFile &checkpoint) {

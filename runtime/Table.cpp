@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace hw::runtime {
 
@@ -57,6 +58,17 @@ double *Table::append() {
   return row;
 }
 
+void Table::appendRows(int64_t rows, const double *from) {
+  for (int64_t i = 0; i < rows; ++i, from += cells)
+    std::copy_n(from, cells, append());
+}
+
+void Table::copyRows(void *to) const {
+  const size_t bytes = cells * sizeof(double);
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(static_cast<std::byte *>(to) + static_cast<size_t>(i) * bytes, row(i), bytes);
+}
+
 void Table::restore(int64_t rows, const double *cells, std::vector<std::string> texts) {
   numbers.clear();
   for (size_t i = 0; i < texts.size(); ++i)
@@ -64,8 +76,7 @@ void Table::restore(int64_t rows, const double *cells, std::vector<std::string> 
   textList = std::move(texts);
   truncate(0);
   written = 0;
-  for (int64_t i = 0; i < rows; ++i, cells += width())
-    std::copy_n(cells, width(), append());
+  appendRows(rows, cells);
 }
 
 double Table::intern(std::string_view text) {

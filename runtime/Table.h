@@ -46,6 +46,10 @@ public:
 
   /// Appends a row of missing cells and returns them, `width()` of them, to be filled in.
   double *append();
+  /// Appends `rows` rows of width() cells each.
+  void appendRows(int64_t rows, const double *from);
+  /// All rows, one after the other, to rows() * width() numbers at `to`, which need not be aligned.
+  void copyRows(void *to) const;
   size_t width() const { return cells; }
   int64_t rows() const { return count; }
   const double *row(int64_t index) const { return chunks[index / rowsPerChunk].get() + (index % rowsPerChunk) * cells; }

@@ -100,7 +100,7 @@ public:
       return;
     }
     loss = kept[0];
-    start -= std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(kept[1]));
+    start -= toDuration(kept[1]);
     outerStopping = kept[2] != 0;
   }
   std::vector<double> numbers() const override { return {loss, secondsSince(start), outerStopping ? 1.0 : 0.0}; }
@@ -234,12 +234,11 @@ void Training::takeSnapshot(int64_t step) {
   }
   for (size_t i = 0; i < fresh.tables.size(); ++i) {
     const Table &table = *study.program.plan.tables[i];
-    fresh.tables[i].count = table.rows();
-    auto &cells = fresh.tables[i].cells;
-    cells.clear();
+    auto &saved = fresh.tables[i];
+    saved.count = table.rows();
+    saved.cells.resize(table.hidden() ? static_cast<size_t>(table.rows()) * table.width() : 0);
     if (table.hidden())
-      for (int64_t row = 0; row < table.rows(); ++row)
-        cells.insert(cells.end(), table.row(row), table.row(row) + table.width());
+      table.copyRows(saved.cells.data());
   }
   fresh.step = step;
   std::swap(snapshot, fresh);
@@ -259,10 +258,7 @@ void Training::restore() {
       continue;
     }
     table.truncate(0);
-    for (int64_t row = 0; row < saved.count; ++row) {
-      double *cells = table.append();
-      std::memcpy(cells, saved.cells.data() + static_cast<size_t>(row) * table.width(), table.width() * sizeof(double));
-    }
+    table.appendRows(saved.count, saved.cells.data());
   }
 }
 
