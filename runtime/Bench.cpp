@@ -321,6 +321,7 @@ int benchProgram(const hw_program &program, const std::function<const hw_program
     if (!options.trace.empty())
       trace.emplace(options.trace);
     StudyOptions study;
+    study.sideBySide = false; // a step is timed on all threads
     study.data = options.data;
     catchSignals();
     OneReport report;

@@ -13,7 +13,7 @@ namespace hw::runtime {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int formatVersion = 1;
+constexpr int formatVersion = 2;
 
 uint32_t checksum(const void *data, uint64_t bytes) {
   return static_cast<uint32_t>(crc32_z(0, static_cast<const Bytef *>(data), bytes));
@@ -43,10 +43,17 @@ template <Either<TrainReport> State, class Visit> static void visitFields(State 
   visit("end", report.end);
 }
 
-template <Either<CheckpointState::TableRows> State, class Visit> static void visitFields(State &table, Visit visit) {
+template <Either<WalkState::TableRows> State, class Visit> static void visitFields(State &table, Visit visit) {
   visit("name", table.name);
   visit("rows", table.rows);
   visit("texts", table.texts);
+}
+
+template <Either<WalkState> State, class Visit> static void visitFields(State &walk, Visit visit) {
+  visit("frames", walk.frames);
+  visit("stopping", walk.stopping);
+  visit("trainings", walk.trainings);
+  visit("tables", walk.tables);
 }
 
 template <Either<CheckpointState> State, class Visit> static void visitFields(State &state, Visit visit) {
@@ -63,12 +70,11 @@ template <Either<CheckpointState> State, class Visit> static void visitFields(St
   visit("command", state.command);
   visit("seconds", state.seconds);
   visit("resumed", state.resumed);
-  visit("stopping", state.stopping);
+  visit("side_by_side", state.sideBySide);
   visit("files", state.files);
   visit("sums", state.sums);
-  visit("frames", state.frames);
-  visit("trainings", state.trainings);
-  visit("tables", state.tables);
+  visitFields<std::conditional_t<std::is_const_v<State>, const WalkState, WalkState>>(state, visit);
+  visit("turns", state.turns);
 }
 
 template <class T>

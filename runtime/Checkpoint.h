@@ -44,13 +44,8 @@ struct RunIdentity {
   std::vector<std::pair<std::string, double>> settings;
 };
 
-struct CheckpointState {
-  RunIdentity run;
-  std::string started;              ///< of the first process, UTC
-  std::vector<std::string> command; ///< of the first process
-  double seconds = 0;               ///< that all processes have taken so far
-  int64_t resumed = 0;              ///< times
-
+/// How far one walk through the plan is: the run's own, or a turn that runs beside others.
+struct WalkState {
   std::vector<FrameState> frames;
   bool stopping = false; ///< a `stop when` of the innermost training held
   std::vector<TrainReport> trainings;
@@ -61,6 +56,18 @@ struct CheckpointState {
     bool operator==(const TableRows &) const = default;
   };
   std::vector<TableRows> tables;
+};
+
+struct CheckpointState : WalkState {
+  RunIdentity run;
+  std::string started;              ///< of the first process, UTC
+  std::vector<std::string> command; ///< of the first process
+  double seconds = 0;               ///< that all processes have taken so far
+  int64_t resumed = 0;              ///< times
+  int64_t sideBySide = 0;           ///< turns that ran at the same time, at most
+  /// Where the innermost frame runs turns side by side: those from its `at` on that have begun. Without frames: has
+  /// ended, but one before it has not.
+  std::vector<WalkState> turns;
   std::vector<std::pair<std::string, std::string>> files; ///< names and extensions, as they were asked of OutDir
   std::map<std::string, uint32_t> sums; ///< CRC-32 of every tensor, and of data sets, which are read again
 };

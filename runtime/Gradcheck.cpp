@@ -1,6 +1,6 @@
 // Gradients and Hessian-vector products against central differences.
 #include "runtime/Philox.h"
-#include "runtime/Study.h"
+#include "runtime/Walk.h"
 #include "runtime/formats/Text.h"
 
 #include <algorithm>
@@ -102,7 +102,7 @@ constexpr double floorShare = 1e-3;
 // Steps: a central difference at h and h / 2, extrapolated (Richardson): its error is O(h^4), and rounding adds about
 // 1e-16 |E| / h. A kink between the points makes it worthless; the fingerprint of all comparisons tells, and a smaller
 // h is tried.
-void Study::gradcheck(GradcheckNode &node) {
+void Walk::gradcheck(GradcheckNode &node) {
   Functions f(node, [this](const Body &body) {
     runWhole(body);
     if (wasInterrupted())
@@ -193,7 +193,7 @@ void Study::gradcheck(GradcheckNode &node) {
     printGradcheck(node, firstRow);
 }
 
-void Study::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
+void Walk::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
   const Table &table = *node.table;
   if (options.progress)
     options.progress->clear();

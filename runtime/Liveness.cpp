@@ -83,6 +83,9 @@ private:
     case NodeKind::loop:
       live = betweenTurns(static_cast<const ForNode &>(node), live);
       return;
+    case NodeKind::together:
+      live = betweenTurns(static_cast<const TogetherNode &>(node), 0, live);
+      return;
     case NodeKind::train:
       live = betweenTurns(static_cast<const TrainNode &>(node), live);
       return;
@@ -167,6 +170,15 @@ private:
       live.remove(loop.index);
       return live;
     });
+  }
+
+  /// Before the branch number `from`. Those from there on may have begun: what they leave counts as live.
+  Set betweenTurns(const TogetherNode &together, size_t from, const Set &after) {
+    Set live = after;
+    for (size_t i = together.branches.size(); i > from; --i)
+      before(together.branches[i - 1], live);
+    live.join(after);
+    return live;
   }
 
   /// After `every` block number k - 1 of a turn, or after the step if k is 0.
@@ -262,6 +274,16 @@ private:
       live = betweenTurns(loop, live);
       if (deeper)
         within(loop.body, depth + 1, live);
+      return;
+    }
+    case NodeKind::together: {
+      const auto &together = static_cast<const TogetherNode &>(node);
+      const auto branch = static_cast<size_t>(frame(depth, together.branches.size()).at);
+      if (deeper && branch == together.branches.size())
+        doesNotFit(place);
+      live = betweenTurns(together, deeper ? branch + 1 : branch, live);
+      if (deeper)
+        within(together.branches[branch], depth + 1, live);
       return;
     }
     case NodeKind::train: {

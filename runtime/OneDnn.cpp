@@ -465,11 +465,17 @@ void OneDnn::State::getMemory() {
 }
 
 static OneDnn *last = nullptr;
+static thread_local OneDnn *ofThisThread = nullptr;
 
-OneDnn::OneDnn(const hw_program &program) : state(std::make_unique<State>()) {
-  loadLibrary();
+/// How many threads oneDNN takes for what this thread asks of it: a setting of GNU OpenMP's for each.
+static void setWidth(int width) {
   if (library.setThreads)
-    library.setThreads(threads());
+    library.setThreads(width);
+}
+
+OneDnn::OneDnn(const hw_program &program, Width width) : state(std::make_unique<State>()) {
+  loadLibrary();
+  setWidth(width == Width::one ? 1 : threads());
   state->engine = made<Engine>(library.dnnl_engine_create, dnnl_cpu, size_t(0));
   if (state->engine)
     state->stream = made<Stream>(library.dnnl_stream_create, state->engine.get(), dnnl_stream_in_order);
@@ -495,7 +501,9 @@ OneDnn::OneDnn(const hw_program &program) : state(std::make_unique<State>()) {
     state->convolutions.push_back(std::move(*operation));
   }
   state->getMemory();
-  last = this;
+  setWidth(threads());
+  if (width == Width::program)
+    last = this;
 }
 
 OneDnn::~OneDnn() {
@@ -503,7 +511,12 @@ OneDnn::~OneDnn() {
     last = nullptr;
 }
 
-OneDnn &OneDnn::active() { return *last; }
+OneDnn &OneDnn::active() { return ofThisThread ? *ofThisThread : *last; }
+
+void OneDnn::serveThisThread() {
+  setWidth(1);
+  ofThisThread = this;
+}
 
 void OneDnn::runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result) {
   state->matmuls[static_cast<size_t>(index)].run(state->stream.get(), a, b, bias, result);

@@ -10,18 +10,25 @@
 namespace hw {
 
 /// The matrix products and convolutions of one program, ready to run: primitives made for the width in force, memory
-/// objects, one scratchpad. hw_run_matmul and hw_run_convolution serve the set that was made last.
+/// objects, one scratchpad. hw_run_matmul and hw_run_convolution are served by the set that was made last, but for
+/// threads that have one of their own.
 class OneDnn {
 public:
+  enum class Width {
+    program, ///< as many threads as hw::threads()
+    one      ///< for threads that call serveThisThread()
+  };
   /// Loads the library and makes all that `program` lists. Throws one sentence if it is missing (with the places looked
   /// at), not version 3, or cannot do one of them.
-  explicit OneDnn(const hw_program &program);
+  explicit OneDnn(const hw_program &program, Width width = Width::program);
   ~OneDnn();
   OneDnn(const OneDnn &) = delete;
   OneDnn &operator=(const OneDnn &) = delete;
 
-  /// The set that was made last.
+  /// The set that serves this thread.
   static OneDnn &active();
+  /// From now on this thread is served by this set, on this thread alone.
+  void serveThisThread();
 
   /// See hw_run_matmul and hw_run_convolution.
   void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result);

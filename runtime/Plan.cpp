@@ -296,6 +296,14 @@ private:
       node->from = scalar(json, "from");
       node->to = scalar(json, "to");
       node->body = body(json.at("body"));
+      independent(json, *node);
+      return node;
+    }
+    if (op == "together") {
+      auto node = std::make_unique<TogetherNode>();
+      for (const Json &branch : json.at("branches"))
+        node->branches.push_back(body(branch));
+      independent(json, *node);
       return node;
     }
     if (op == "train")
@@ -359,6 +367,18 @@ private:
       return node;
     }
     damaged("an operation '{}'", op);
+  }
+
+  void independent(const Json &json, TurnsNode &node) {
+    if (!json.contains("own"))
+      return;
+    node.own = json["own"].at(0).get<size_t>();
+    node.ownEnd = json["own"].at(1).get<size_t>();
+    if (node.own > node.ownEnd || node.ownEnd > plan.slots.size())
+      damaged("slots {} to {} of a turn", node.own, node.ownEnd);
+    node.number = plan.independent.size();
+    if (node.isIndependent())
+      plan.independent.push_back(&node);
   }
 
   std::unique_ptr<Node> train(const Json &json) {
@@ -652,10 +672,13 @@ Plan readPlanHead(const hw_program &program) {
   });
 }
 
-void readPlanBody(const hw_program &program, Plan &plan, std::byte *arena) {
+void placeSlots(Plan &plan, std::byte *arena) {
+  for (size_t i = 0; i < plan.slots.size(); ++i)
+    plan.slots[i].data = arena + plan.offsets[i];
+}
+
+void readPlanBody(const hw_program &program, Plan &plan) {
   guarded([&] {
-    for (size_t i = 0; i < plan.slots.size(); ++i)
-      plan.slots[i].data = arena + plan.offsets[i];
     plan.body = Reader(program, plan).body(plan.document->at("body"));
     plan.document.reset();
   });

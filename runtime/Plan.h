@@ -43,6 +43,7 @@ enum class NodeKind {
   copy,
   dataset,
   loop,
+  together,
   train,
   batches,
   dense,
@@ -86,11 +87,26 @@ struct DatasetNode : Node {
   int64_t classes = 0;
 };
 
-struct ForNode : Node {
-  ForNode() : Node(NodeKind::loop) {}
+/// A node that runs in turns: those of a loop, or a branch each.
+struct TurnsNode : Node {
+  using Node::Node;
+  /// Slots from number `own` to before `ownEnd` are written and read by one turn alone, which needs nothing of the
+  /// others. None: turns have to run one after another.
+  size_t own = 0, ownEnd = 0;
+  size_t number = 0; ///< in Plan::independent
+  bool isIndependent() const { return ownEnd > own; }
+};
+
+struct ForNode : TurnsNode {
+  ForNode() : TurnsNode(NodeKind::loop) {}
   std::string variable;
   Slot *index, *from, *to;
   Body body;
+};
+
+struct TogetherNode : TurnsNode {
+  TogetherNode() : TurnsNode(NodeKind::together) {}
+  std::vector<Body> branches;
 };
 
 struct Carried {
@@ -277,13 +293,16 @@ struct Plan {
   std::vector<std::string> figures; ///< titles, for --help
   std::vector<std::string> files;   ///< what `save` writes, for --help
   Body body;
+  std::vector<TurnsNode *> independent;           ///< those whose turns may run at the same time
   std::shared_ptr<const nlohmann::json> document; ///< until the body is read
 };
 
 /// Reads the head of a program's plan (all but the body, and slots have no addresses yet): enough for --help. Throws
 /// where it is not a plan.
 Plan readPlanHead(const hw_program &program);
-/// Reads the body; slots lie in `arena`, which has plan.arena bytes.
-void readPlanBody(const hw_program &program, Plan &plan, std::byte *arena);
+/// Gives slots their addresses in `arena`, which has plan.arena bytes.
+void placeSlots(Plan &plan, std::byte *arena);
+/// Reads the body, whose calls hold the addresses of slots: these must have been placed.
+void readPlanBody(const hw_program &program, Plan &plan);
 
 } // namespace hw::runtime

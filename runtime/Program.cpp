@@ -36,19 +36,41 @@ Program::Program(const hw_program &program) : descriptor(program) {
   plan = readPlanHead(program);
 }
 
-void Program::load() {
+void Program::getScratch(int width) {
   uint64_t scratch = plan.scratch;
   for (uint64_t i = 0; i < descriptor.entry_count; ++i)
-    scratch =
-        std::max(scratch, descriptor.entries[i].scratch + uint64_t(threads()) * descriptor.entries[i].thread_scratch);
-  arena = Memory(plan.arena, "the program");
+    scratch = std::max(scratch, descriptor.entries[i].scratch + uint64_t(width) * descriptor.entries[i].thread_scratch);
   scratchMemory = Memory(scratch, "the program");
-  readPlanBody(descriptor, plan, arena.data());
+}
+
+void Program::load() {
+  arena = Memory(plan.arena, "the program");
+  getScratch(threads());
+  placeSlots(plan, arena.data());
+  readPlanBody(descriptor, plan);
   for (const Setting &setting : plan.settings)
     if (setting.slot)
       setting.slot->set(setting.value);
   if (descriptor.matmul_count + descriptor.convolution_count > 0)
     oneDnn = std::make_unique<OneDnn>(descriptor);
+}
+
+void Program::loadBeside(const Program &main, const TurnsNode &node) {
+  arena = Memory(plan.arena, "a run beside others"); // of which nothing is touched but a turn's own
+  getScratch(1);
+  placeSlots(plan, arena.data());
+  for (size_t i = 0; i < plan.slots.size(); ++i)
+    if (i < node.own || i >= node.ownEnd)
+      plan.slots[i].data = main.plan.slots[i].data;
+  readPlanBody(descriptor, plan);
+  if (descriptor.matmul_count + descriptor.convolution_count > 0)
+    oneDnn = std::make_unique<OneDnn>(descriptor, OneDnn::Width::one);
+}
+
+void Program::serveThisThread() {
+  runAlone();
+  if (oneDnn)
+    oneDnn->serveThisThread();
 }
 
 RunIdentity Program::identity() const {

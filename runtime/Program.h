@@ -24,6 +24,11 @@ public:
   /// Nothing is allocated later.
   void load();
 
+  /// Instead, the same plan once more, for turns of one of `main`'s independent nodes: what is a turn's own lies in
+  /// memory of this program, the rest in that of `main`. For one thread, which calls serveThisThread() first.
+  void loadBeside(const Program &main, const TurnsNode &node);
+  void serveThisThread();
+
   /// Whose run this is, as checkpoints say it. To be asked once it is loaded.
   RunIdentity identity() const;
 
@@ -41,6 +46,9 @@ public:
   }
 
 private:
+  /// Scratch enough for every entry on so many threads.
+  void getScratch(int width);
+
   Memory arena, scratchMemory;
   std::unique_ptr<OneDnn> oneDnn;
 };

@@ -42,41 +42,61 @@ static std::string speed(double stepsPerSecond) {
 
 static std::string lossText(double loss) { return fmt::format("{:.4g}", loss); }
 
-void Progress::begin(std::string name, int64_t stepCount, int64_t epochCount, int64_t done) {
-  label = oneLine(name, 60);
-  steps = stepCount;
-  epochs = epochCount;
-  first = done;
-  start = lastLine = Clock::now();
-  lastDraw = {};
+TrainingProgress::TrainingProgress(Progress &display, const std::string &label, int64_t steps, int64_t epochs,
+                                   int64_t done)
+    : display(display), label(oneLine(label, 60)), steps(steps), epochs(epochs), first(done) {
+  const std::lock_guard lock(display.mutex);
+  display.active.push_back(this);
+  display.lastDraw = {};
 }
 
-std::string Progress::count(int64_t done, int64_t epoch) const {
+TrainingProgress::~TrainingProgress() {
+  const std::lock_guard lock(display.mutex);
+  std::erase(display.active, this);
+}
+
+std::string TrainingProgress::count(int64_t done, int64_t epoch) const {
   return epochs > 0 ? fmt::format("epoch {}/{}", epoch, epochs) : fmt::format("step {}/{}", done, steps);
 }
 
-void Progress::update(int64_t done, int64_t epoch, double loss) {
-  if (style == Style::none || done <= first)
+void TrainingProgress::update(int64_t done, int64_t epoch, double loss) {
+  if (display.style == Progress::Style::none || done <= first)
     return;
   const auto now = Clock::now();
   const double passed = std::chrono::duration<double>(now - start).count();
   const double rate = static_cast<double>(done - first) / std::max(passed, 1e-9);
   const double left = static_cast<double>(steps - done) / rate;
-  const std::string facts = fmt::format("{}  {}  loss {}  {}  {} left", label, count(done, epoch), lossText(loss),
-                                        speed(rate), duration(left));
-  if (style == Style::plain) {
+  std::string facts = fmt::format("{}  {}  loss {}  {}  {} left", label, count(done, epoch), lossText(loss),
+                                  speed(rate), duration(left));
+  const std::lock_guard lock(display.mutex);
+  if (display.style == Progress::Style::plain) {
     // Every 5 seconds, but no more than some twenty lines a training.
     const double interval = std::max(5.0, 0.05 * (passed + left));
     if (std::chrono::duration<double>(now - lastLine).count() < interval)
       return;
     lastLine = now;
-    fmt::print(stream, "{}\n", facts);
-    std::fflush(stream);
+    fmt::print(display.stream, "{}\n", facts);
+    std::fflush(display.stream);
     return;
   }
-  if (std::chrono::duration<double>(now - lastDraw).count() < 0.1)
+  if (display.active.front() != this || std::chrono::duration<double>(now - display.lastDraw).count() < 0.1)
     return;
-  lastDraw = now;
+  if (const size_t beside = display.active.size() - 1)
+    facts += fmt::format("  and {} beside", beside);
+  display.lastDraw = now;
+  display.draw(facts, static_cast<double>(done) / static_cast<double>(std::max<int64_t>(steps, 1)));
+}
+
+void TrainingProgress::end(int64_t done, int64_t epoch, double loss, const char *reason) {
+  if (display.style == Progress::Style::none)
+    return;
+  const double passed = secondsSince(start);
+  display.print(fmt::format("{}  {}  loss {}  {:.2f} s ({}){}{}", label, count(done, epoch), lossText(loss), passed,
+                            speed(static_cast<double>(done - first) / std::max(passed, 1e-9)), *reason ? ", " : "",
+                            reason));
+}
+
+void Progress::draw(const std::string &facts, double share) {
   winsize size{};
   const int width = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
   // What is not ASCII in the label may take another width: the bar is only made a little shorter or longer by it.
@@ -84,8 +104,7 @@ void Progress::update(int64_t done, int64_t epoch, double loss) {
   std::string line = facts;
   if (room >= 8) {
     const int full = std::min(room, 40);
-    const int filled =
-        static_cast<int>(full * static_cast<double>(done) / static_cast<double>(std::max<int64_t>(steps, 1)));
+    const int filled = static_cast<int>(full * share);
     line += fmt::format("  [{}{}]", std::string(static_cast<size_t>(filled), '='),
                         std::string(static_cast<size_t>(full - filled), ' '));
   } else if (room < -3)
@@ -95,23 +114,19 @@ void Progress::update(int64_t done, int64_t epoch, double loss) {
   drawn = true;
 }
 
-void Progress::end(int64_t done, int64_t epoch, double loss, const char *reason) {
-  clear();
-  if (style == Style::none)
-    return;
-  const double passed = secondsSince(start);
-  fmt::print(stream, "{}  {}  loss {}  {:.2f} s ({}){}{}\n", label, count(done, epoch), lossText(loss), passed,
-             speed(static_cast<double>(done - first) / std::max(passed, 1e-9)), *reason ? ", " : "", reason);
-  std::fflush(stream);
-}
-
 void Progress::print(const std::string &line) {
-  clear();
+  const std::lock_guard lock(mutex);
+  erase();
   fmt::print(stream, "{}\n", line);
   std::fflush(stream);
 }
 
 void Progress::clear() {
+  const std::lock_guard lock(mutex);
+  erase();
+}
+
+void Progress::erase() {
   if (drawn)
     fmt::print(stream, "\r\033[K");
   drawn = false;

@@ -63,6 +63,8 @@ void writeRunJson(OutDir &out, const Program &program, const Study *study, const
   json["compiled_for"] = program.descriptor.cpu ? program.descriptor.cpu : "";
   json["vector_bytes"] = program.descriptor.vector_bytes;
   json["threads"] = threads();
+  if (study && study->sideBySide() > 0)
+    json["side_by_side"] = study->sideBySide();
   json["started"] = facts.started;
   json["seconds"] = facts.seconds;
   json["load_seconds"] = facts.loadSeconds;

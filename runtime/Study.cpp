@@ -1,45 +1,17 @@
 #include "runtime/Study.h"
 
-#include "runtime/LinearAlgebra.h"
-#include "runtime/Liveness.h"
 #include "runtime/Marks.h"
-#include "runtime/formats/Npy.h"
-#include "runtime/formats/Safetensors.h"
+#include "runtime/SideBySide.h"
+#include "runtime/Threads.h"
 #include "runtime/formats/Text.h"
 
-#include <cmath>
-#include <csignal>
-#include <cstring>
-#include <optional>
-#include <set>
+#include <algorithm>
+#include <utility>
 
 namespace hw::runtime {
 
-//---- signals ---------------------------------------------------------------------------------------------------------
-
-static volatile std::sig_atomic_t signalled = 0;
-
-static void onSignal(int number) {
-  signalled = number;
-  // The second one ends the program at once.
-  std::signal(number, SIG_DFL);
-}
-
-void catchSignals() {
-  struct sigaction action{};
-  action.sa_handler = onSignal;
-  action.sa_flags = SA_RESTART; // a file being written is not torn
-  for (int number : {SIGINT, SIGTERM})
-    sigaction(number, &action, nullptr);
-  std::signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of write(), as a full disk is
-}
-int interruptSignal() { return signalled; }
-void clearInterrupt() { signalled = 0; }
-
-//---- the walk --------------------------------------------------------------------------------------------------------
-
 Study::Study(Program &program, StudyOptions options)
-    : program(program), options(std::move(options)), start(Clock::now()), lastWrite(start),
+    : Walk(program, std::move(options)), lastWrite(start),
       nextCheckpoint(start + toDuration(this->options.checkpointSeconds)) {
   if (this->options.out)
     writer = std::make_unique<CheckpointWriter>(this->options.out->path(checkpointName, checkpointExtension));
@@ -54,232 +26,8 @@ void Study::run() {
   // others before.)
   for (const auto &[slot, source] : data)
     checkDataset(*source.node, options.data, csv);
-  run(program.plan.body);
+  Walk::run(program.plan.body);
 }
-
-void Study::run(const Body &body) {
-  if (wholes)
-    return runWhole(body);
-  for (Frame frame(*this); frame.at < static_cast<int64_t>(body.size());) {
-    run(*body[static_cast<size_t>(frame.at)]);
-    ++frame.at;
-    safePoint();
-  }
-}
-
-void Study::runWhole(const Body &body) {
-  ++wholes;
-  for (const auto &node : body)
-    run(*node);
-  --wholes;
-}
-
-/// How a timeline calls a node that takes its time; null for the others, and for those that say so themselves.
-static const char *spanOf(NodeKind kind) {
-  switch (kind) {
-  case NodeKind::dataset:
-    return "data";
-  case NodeKind::batches:
-    return "batches";
-  case NodeKind::dense:
-    return "columns";
-  case NodeKind::eigvals:
-    return "eigvals";
-  case NodeKind::gradcheck:
-    return "gradcheck";
-  case NodeKind::save:
-    return "save";
-  case NodeKind::plot:
-    return "plot";
-  default:
-    return nullptr;
-  }
-}
-
-void Study::run(Node &node) {
-  std::optional<Span> span;
-  if (const char *kind = Marks::current() ? spanOf(node.kind) : nullptr)
-    span.emplace(kind, node.where.empty() ? kind : fmt::format("{} {}", kind, node.where));
-  switch (node.kind) {
-  case NodeKind::call:
-    if (auto &call = static_cast<CallNode &>(node); call.bench.empty())
-      program.run(call);
-    else
-      benchCall(call);
-    return;
-  case NodeKind::copy: {
-    const auto &copy = static_cast<CopyNode &>(node);
-    std::memmove(copy.to->data, copy.from->data, copy.to->bytes);
-    return;
-  }
-  case NodeKind::dataset:
-    return loadDataset(static_cast<DatasetNode &>(node), options.data, csv);
-  case NodeKind::loop:
-    return loop(static_cast<ForNode &>(node));
-  case NodeKind::train:
-    return train(static_cast<TrainNode &>(node));
-  case NodeKind::batches:
-    return batches(static_cast<BatchesNode &>(node));
-  case NodeKind::dense:
-    return dense(static_cast<DenseNode &>(node));
-  case NodeKind::eigvals:
-    return eigvals(static_cast<EigvalsNode &>(node));
-  case NodeKind::gradcheck:
-    return gradcheck(static_cast<GradcheckNode &>(node));
-  case NodeKind::record:
-    return record(static_cast<RecordNode &>(node));
-  case NodeKind::reduce: {
-    const auto &reduce = static_cast<ReduceNode &>(node);
-    reduce.slot->set(reduce.table->reduce(reduce.reduction, *reduce.column));
-    return;
-  }
-  case NodeKind::clear:
-    return static_cast<ClearNode &>(node).table->truncate(0);
-  case NodeKind::save:
-    return save(static_cast<SaveNode &>(node));
-  case NodeKind::plot:
-    return plot(static_cast<PlotNode &>(node));
-  case NodeKind::stop:
-    if (static_cast<StopNode &>(node).slot->at() != 0)
-      stopping = true;
-    return;
-  case NodeKind::checkpoint:
-    checkpointAsked = true; // the safe point behind it writes
-    return;
-  }
-}
-
-void Study::note(const std::string &line) {
-  if (options.progress && !replaying)
-    options.progress->print(line);
-}
-
-void Study::loop(ForNode &node) {
-  const double from = node.from->at(), to = node.to->at();
-  // The bounds are whole numbers as a rule; a hair of rounding in a computed bound shall not cost the last turn.
-  const double turns = std::floor(to - from + 1e-9) + 1;
-  if (!(turns < 9e15))
-    fail("{}the loop over {} runs from {} to {}: both must be finite", node.where.empty() ? "" : node.where + ": ",
-         node.variable, shortest(from), shortest(to));
-  loops.push_back(&node);
-  for (Frame turn(*this); turn.at < static_cast<int64_t>(turns); ++turn.at) {
-    node.index->set(from + static_cast<double>(turn.at));
-    run(node.body);
-  }
-  loops.pop_back();
-}
-
-/// Of an evaluation in batches: the batch, and the sums of the means so far.
-class BatchesFrame : public Frame {
-public:
-  BatchesFrame(Study &study, BatchesNode &node) : Frame(study), node(node) {
-    auto from = kept.begin();
-    for (auto &result : node.results)
-      for (double &sum : result.sum)
-        sum = from == kept.end() ? 0 : *from++;
-  }
-  std::vector<double> numbers() const override {
-    std::vector<double> sums;
-    for (const auto &result : node.results)
-      sums.insert(sums.end(), result.sum.begin(), result.sum.end());
-    return sums;
-  }
-
-private:
-  const BatchesNode &node;
-};
-
-void Study::batches(BatchesNode &node) {
-  const int64_t full = node.rows / node.batch, tail = node.rows % node.batch;
-  for (BatchesFrame frame(*this, node); frame.at < full + (tail ? 1 : 0);) {
-    const int64_t batch = frame.at;
-    const bool isTail = batch == full;
-    const int64_t rows = isTail ? tail : node.batch;
-    if (Slot *indices = isTail ? node.tailIndices : node.rowIndices) {
-      auto *index = reinterpret_cast<int32_t *>(indices->data);
-      for (int64_t i = 0; i < rows; ++i)
-        index[i] = static_cast<int32_t>(batch * node.batch + i);
-    }
-    runWhole(isTail ? node.tail : node.body);
-    for (auto &result : node.results) {
-      const Slot &from = isTail ? *result.tailFrom : *result.from;
-      if (result.mean)
-        for (size_t i = 0; i < result.sum.size(); ++i)
-          result.sum[i] += from.at(static_cast<int64_t>(i)) * static_cast<double>(rows);
-      else
-        std::memcpy(result.slot->data + static_cast<uint64_t>(batch) * result.from->bytes, from.data, from.bytes);
-    }
-    ++frame.at;
-    safePoint();
-  }
-  for (auto &result : node.results)
-    for (size_t i = 0; i < result.sum.size(); ++i)
-      result.slot->set(result.sum[i] / static_cast<double>(node.rows), static_cast<int64_t>(i));
-}
-
-void Study::dense(DenseNode &node) {
-  const int64_t columns = node.input->count, rows = node.output->count;
-  const uint64_t size = typeSize(node.output->type);
-  // Some columns are collected, then written row by row: single elements a row apart would each cost a cache line.
-  constexpr int64_t block = 16;
-  std::vector<std::byte> collected(static_cast<size_t>(std::min(block, columns)) * node.output->bytes);
-  std::memset(node.input->data, 0, node.input->bytes);
-  for (Frame frame(*this); frame.at * block < columns;) {
-    const int64_t first = frame.at * block;
-    const int64_t width = std::min(block, columns - first);
-    for (int64_t j = 0; j < width; ++j) {
-      node.input->set(1, first + j);
-      runWhole(node.body);
-      node.input->set(0, first + j);
-      std::memcpy(collected.data() + static_cast<uint64_t>(j) * node.output->bytes, node.output->data,
-                  node.output->bytes);
-    }
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < width; ++j)
-        std::memcpy(node.result->data + static_cast<uint64_t>(i * columns + first + j) * size,
-                    collected.data() + static_cast<uint64_t>(j) * node.output->bytes + static_cast<uint64_t>(i) * size,
-                    size);
-    ++frame.at;
-    safePoint();
-  }
-}
-
-void Study::eigvals(EigvalsNode &node) {
-  const int64_t n = node.to->count;
-  const bool isF64 = node.from->type == HW_F64;
-  const double asymmetry = symmetricEigenvalues(isF64, n, node.from->data, node.to->data);
-  if (asymmetry > (isF64 ? 1e-6 : 1e-2))
-    fail("{}eigvals wants a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest element: "
-         "take the "
-         "symmetric part, 0.5 * (A + A.T), if that is what you mean",
-         node.where.empty() ? "" : node.where + ": ", asymmetry);
-}
-
-void Study::record(RecordNode &node) {
-  Table &table = *node.table;
-  const double seconds = secondsSince(start);
-  for (int64_t row = 0, rows = std::max<int64_t>(node.rows, 1); row < rows; ++row) {
-    double *cells = table.append();
-    for (const auto &item : node.items) {
-      double *cell = cells + item.cell;
-      if (item.slot) {
-        const int64_t first = item.eachRow ? row * item.width : 0;
-        for (int64_t i = 0; i < item.width; ++i)
-          cell[i] = item.slot->at(first + i);
-        if (item.asText)
-          for (int64_t i = 0; i < item.width; ++i)
-            cell[i] =
-                table.intern(item.slot->type == HW_F32 ? shortest(static_cast<float>(cell[i])) : shortest(cell[i]));
-      } else {
-        cell[0] = item.seconds ? seconds : item.value;
-        if (item.asText)
-          cell[0] = table.intern(shortest(cell[0]));
-      }
-    }
-  }
-}
-
-//---- what leaves the program -----------------------------------------------------------------------------------------
 
 void Study::writeTables(bool close) {
   lastWrite = Clock::now();
@@ -296,72 +44,30 @@ void Study::writeTables(bool close) {
   }
 }
 
-std::string loopSuffix(const std::vector<LoopValue> &loops) {
-  std::string suffix;
-  for (const LoopValue &loop : loops)
-    suffix += fmt::format("-{}={}", loop.name, shortest(loop.slot->at()));
-  return suffix;
-}
+//---- turns side by side ----------------------------------------------------------------------------------------------
 
-static TensorRef tensorOf(const Slot &slot) { return {*fileType(slot.type), slot.shape, slot.data}; }
-
-void Study::save(SaveNode &node) {
-  if (!options.out || replaying)
-    return;
-  const std::string name = node.name + loopSuffix(node.loops);
-  if (node.format == "npy")
-    writeNpy(*options.out, name, tensorOf(*node.slots[0]));
-  else if (node.format == "safetensors") {
-    std::vector<NamedTensor> tensors;
-    for (size_t i = 0; i < node.slots.size(); ++i)
-      tensors.push_back({node.names[i], tensorOf(*node.slots[i])});
-    writeSafetensors(*options.out, name, tensors);
-  } else {
-    const Table &table = *node.table;
-    const size_t first = node.column ? node.column->cell : 0;
-    const size_t width = node.column ? static_cast<size_t>(node.column->width) : table.width();
-    for (const auto &column : table.columns())
-      if ((!node.column || node.column == &column) && column.type == Table::Type::text)
-        fail("{}column '{}' of table '{}' holds text, which .npy does not: it is in {}.csv",
-             node.where.empty() ? "" : node.where + ": ", column.name, table.name(), table.name());
-    std::vector<double> values;
-    values.reserve(static_cast<size_t>(table.rows()) * width);
-    for (int64_t i = 0; i < table.rows(); ++i)
-      values.insert(values.end(), table.row(i) + first, table.row(i) + first + width);
-    Shape shape = {table.rows()};
-    if (width != 1 || !node.column)
-      shape.push_back(static_cast<int64_t>(width));
-    if (node.column && node.column->type == Table::Type::f32) {
-      const std::vector<float> floats(values.begin(), values.end());
-      writeNpy(*options.out, name, {DType::f32, shape, floats.data()});
-    } else
-      writeNpy(*options.out, name, {DType::f64, shape, values.data()});
+void Study::runTurns(TurnsNode &node, Frame &frame, int64_t end) {
+  // Where the checkpoint's place is deeper than this frame, a turn was under way by itself.
+  const bool isFree = pending.empty() && !wholes && !replaying && options.sideBySide && node.isIndependent();
+  int count = isFree ? lanesFor(program.plan, node, end, threads()) : 0;
+  const CheckpointFile *checkpoint = pending.empty() ? std::exchange(resumed, nullptr) : nullptr;
+  if (checkpoint) {
+    const auto &turns = checkpoint->state().turns;
+    if (!node.isIndependent())
+      doesNotFit(checkpoint->place());
+    count = std::max(count, static_cast<int>(std::count_if(turns.begin(), turns.end(), [](const WalkState &turn) {
+                       return !turn.frames.empty();
+                     })));
   }
+  if (count == 0)
+    return Walk::runTurns(node, frame, end);
+  lanes = std::max<int64_t>(lanes, count);
+  if (!team || !team->isFor(node, count))
+    team = std::make_unique<Team>(*this, node, count);
+  team->run(frame, end, checkpoint);
 }
-
-void Study::plot(PlotNode &node) {
-  if (!options.out || replaying)
-    return;
-  drawFigures(node, *options.out, [this](const std::string &line) { note(line); });
-}
-
-void Study::train(TrainNode &node) { Training(*this, node).run(); }
 
 //---- checkpoints -----------------------------------------------------------------------------------------------------
-
-Frame::Frame(Study &study) : study(study) {
-  const size_t depth = study.frames.size();
-  study.frames.push_back(this);
-  if (depth >= study.pending.size())
-    return;
-  FrameState &state = study.pending[depth];
-  at = state.at;
-  part = state.part;
-  kept = std::move(state.numbers);
-  if (depth + 1 == study.pending.size())
-    study.pending.clear();
-}
-Frame::~Frame() { study.frames.pop_back(); }
 
 void Study::safePoint() {
   if (wholes)
@@ -370,7 +76,10 @@ void Study::safePoint() {
   if (writer && writer->hasFailed())
     finishCheckpoint(); // throws: a full disk is told of at once
   if (writer && !replaying) {
-    if (isLast || checkpointAsked || (Clock::now() >= nextCheckpoint && !writer->isBusy()))
+    const auto now = Clock::now();
+    if (now - lastWrite > std::chrono::seconds(5))
+      writeTables();
+    if (isLast || checkpointAsked || (now >= nextCheckpoint && !writer->isBusy()))
       writeCheckpoint();
     if (isLast)
       writer->wait();
@@ -381,6 +90,9 @@ void Study::safePoint() {
 
 void Study::writeCheckpoint() {
   const Span span("checkpoint", "checkpoint");
+  std::optional<Team::Pause> pause;
+  if (team)
+    pause.emplace(*team);
   const auto before = Clock::now();
   Checkpoint &checkpoint = writer->next();
   collect(checkpoint);
@@ -395,38 +107,15 @@ void Study::finishCheckpoint() {
     writer->wait();
 }
 
-/// ui64, which files do not have, is kept as the same bits of i64.
-static DType checkpointType(hw_dtype type) { return fileType(type).value_or(DType::i64); }
-
-static std::string tableName(const Table &table) { return "table " + table.name(); }
-
-/// What a checkpoint calls its tensors: what is being trained, by its name; the rest by number.
-static std::vector<std::string> tensorNames(const Plan &plan, const PlaceInPlan &place) {
-  std::map<const Slot *, std::string> carried;
-  std::set<std::string> taken;
-  for (const TrainNode *training : place.trainings)
-    for (const Carried &value : training->carried)
-      if (taken.insert(value.name).second)
-        carried.emplace(value.slot, value.name);
-  std::vector<std::string> names;
-  for (const Slot *slot : place.live) {
-    const auto named = carried.find(slot);
-    names.push_back(named != carried.end() ? named->second : fmt::format("slot {}", slot - plan.slots.data()));
-  }
-  return names;
-}
-
 void Study::collect(Checkpoint &checkpoint) {
   CheckpointState &state = checkpoint.state;
   state = origin;
   state.seconds = elapsed();
-  state.stopping = stopping;
-  state.trainings = reports;
+  state.sideBySide = lanes;
   state.files = options.out->requests();
-  for (const Frame *frame : frames)
-    state.frames.push_back({frame->at, frame->part, frame->numbers()});
+  Walk::collect(state, checkpoint, "");
   const PlaceInPlan place = placeInPlan(program.plan, state.frames, "the run's place");
-  const auto names = tensorNames(program.plan, place);
+  const auto names = tensorNames(program.plan, place, "");
   for (size_t i = 0; i < names.size(); ++i) {
     const Slot &slot = *place.live[i];
     if (const auto source = data.find(&slot); source != data.end()) {
@@ -434,33 +123,29 @@ void Study::collect(Checkpoint &checkpoint) {
         source->second.sum = checksum(slot.data, slot.bytes);
       state.sums[names[i]] = *source->second.sum;
     } else
-      std::memcpy(checkpoint.add(names[i], checkpointType(slot.type), slot.shape, slot.bytes), slot.data, slot.bytes);
+      keepSlot(checkpoint, names[i], slot);
   }
-  for (const auto &table : program.plan.tables) {
-    state.tables.push_back({table->name(), table->rows(), table->texts()});
-    const Shape shape = {table->rows(), static_cast<int64_t>(table->width())};
-    const uint64_t bytes = static_cast<uint64_t>(table->rows()) * table->width() * sizeof(double);
-    table->copyRows(checkpoint.add(tableName(*table), DType::f64, shape, bytes));
-  }
+  if (team)
+    team->keep(state.turns, checkpoint);
 }
 
 void Study::resume(const CheckpointFile &checkpoint) {
   const CheckpointState &state = checkpoint.state();
   const PlaceInPlan place = placeInPlan(program.plan, state.frames, checkpoint.place());
-  const auto names = tensorNames(program.plan, place);
+  const auto names = tensorNames(program.plan, place, "");
   for (size_t i = 0; i < names.size(); ++i) {
     const Slot &slot = *place.live[i];
     if (const auto source = data.find(&slot); source != data.end())
       readDataAgain(source->second, names[i], checkpoint);
     else
-      std::memcpy(slot.data, checkpoint.read(names[i], checkpointType(slot.type), slot.shape).data(), slot.bytes);
+      readSlot(checkpoint, names[i], slot);
   }
-  restoreTables(checkpoint);
+  restore(state, checkpoint, "");
   for (const auto &[name, extension] : state.files)
     options.out->fileName(name, extension);
-  reports = state.trainings;
-  stopping = state.stopping;
-  pending = state.frames;
+  if (!state.turns.empty())
+    resumed = &checkpoint;
+  lanes = state.sideBySide;
   start -= toDuration(state.seconds);
 }
 
@@ -473,19 +158,6 @@ void Study::readDataAgain(Source &source, const std::string &name, const Checkpo
     fail("{}the data of {} is not what it was when {} was written: bring it back, or start over with --force",
          node.where.empty() ? "" : node.where + ": ", node.path.empty() ? node.type + "()" : inQuotes(node.path),
          checkpoint.place());
-}
-
-void Study::restoreTables(const CheckpointFile &checkpoint) {
-  const auto &kept = checkpoint.state().tables;
-  for (size_t i = 0; i < program.plan.tables.size(); ++i) {
-    Table &table = *program.plan.tables[i];
-    const bool isSame = i < kept.size() && kept[i].name == table.name();
-    const Shape shape = {isSame ? kept[i].rows : -1, static_cast<int64_t>(table.width())};
-    if (!elementCount(shape))
-      doesNotFit(checkpoint.place());
-    const Tensor rows = checkpoint.read(tableName(table), DType::f64, shape);
-    table.restore(kept[i].rows, rows.as<double>(), kept[i].texts);
-  }
 }
 
 } // namespace hw::runtime

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace hw::runtime {
 
@@ -61,6 +62,28 @@ double *Table::append() {
 void Table::appendRows(int64_t rows, const double *from) {
   for (int64_t i = 0; i < rows; ++i, from += cells)
     std::copy_n(from, cells, append());
+}
+
+std::unique_ptr<Table> Table::takeRows() {
+  auto taken = std::make_unique<Table>(tableName, isHidden);
+  taken->list = list;
+  taken->cells = cells;
+  taken->rowsPerChunk = rowsPerChunk;
+  taken->textList = textList;
+  taken->chunks.swap(chunks);
+  taken->count = std::exchange(count, 0);
+  return taken;
+}
+
+void Table::appendRows(const Table &from) {
+  for (int64_t i = 0; i < from.count; ++i) {
+    double *row = append();
+    std::copy_n(from.row(i), cells, row);
+    for (const Column &column : list)
+      for (size_t cell = column.cell; cell < column.cell + static_cast<size_t>(column.width); ++cell)
+        if (column.type == Type::text && !std::isnan(row[cell]))
+          row[cell] = intern(from.text(row[cell]));
+  }
 }
 
 void Table::copyRows(void *to) const {

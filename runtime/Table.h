@@ -46,6 +46,10 @@ public:
 
   /// Appends a row of missing cells and returns them, `width()` of them, to be filled in.
   double *append();
+  /// The rows, as a table of their own; this one is empty then.
+  std::unique_ptr<Table> takeRows();
+  /// Appends the rows of another table with the same columns. Its texts get numbers of this one.
+  void appendRows(const Table &from);
   /// Appends `rows` rows of width() cells each.
   void appendRows(int64_t rows, const double *from);
   /// All rows, one after the other, to rows() * width() numbers at `to`, which need not be aligned.

@@ -10,4 +10,7 @@ int availableCores();
 void setThreads(int width);
 int threads();
 
+/// From now on hw_parallel runs everything that this thread asks for on it alone, as from inside of a task.
+void runAlone();
+
 } // namespace hw

@@ -1,7 +1,7 @@
 // A training: turns, shuffles, `every`, and what happens when the loss is no number any more.
 #include "runtime/Marks.h"
 #include "runtime/Philox.h"
-#include "runtime/Study.h"
+#include "runtime/Walk.h"
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
 
@@ -12,7 +12,7 @@
 
 namespace hw::runtime {
 
-Training::Training(Study &study, TrainNode &node) : study(study), node(node), stepsPerEpoch(node.stepsPerEpoch()) {
+Training::Training(Walk &walk, TrainNode &node) : walk(walk), node(node), stepsPerEpoch(node.stepsPerEpoch()) {
   const double count = node.count->at();
   const char *unit = node.epochs ? "epochs" : "steps";
   if (!(count >= 0 && count < 1e15))
@@ -28,13 +28,13 @@ Training::Training(Study &study, TrainNode &node) : study(study), node(node), st
     bytes += carried.slot->bytes;
   for (Snapshot *s : {&snapshot, &fresh}) {
     s->values.resize(bytes);
-    s->tables.resize(study.program.plan.tables.size());
+    s->tables.resize(walk.program.plan.tables.size());
   }
 }
 
 std::string Training::name() const {
   std::string result = node.label;
-  for (const ForNode *loop : study.loops)
+  for (const ForNode *loop : walk.loops)
     result += fmt::format(", {} = {}", loop->variable, shortest(loop->index->at()));
   return result;
 }
@@ -67,7 +67,7 @@ void Training::place(int64_t step) {
 double Training::turn(int64_t step) {
   place(step);
   const bool tail = isTail(step);
-  study.runWhole(tail ? node.tail : node.body);
+  walk.runWhole(tail ? node.tail : node.body);
   const Slot *loss = tail ? node.tailLoss : node.loss;
   return loss ? loss->at() : 0;
 }
@@ -82,8 +82,8 @@ void Training::runEvery(int64_t completed, int64_t &part) {
     part = static_cast<int64_t>(k) + 1;
     every.epoch->set(static_cast<double>(epochs));
     every.step->set(static_cast<double>(completed));
-    study.run(every.body);
-    if (study.stopping)
+    walk.run(every.body);
+    if (walk.stopping)
       break;
   }
   part = 0;
@@ -94,9 +94,10 @@ void Training::runEvery(int64_t completed, int64_t &part) {
 /// Of a training: its completed steps, which `every` block it is in, and three numbers.
 class Training::Run : public Frame {
 public:
-  explicit Run(Study &study) : Frame(study) {
+  explicit Run(Walk &walk) : Frame(walk) {
     if (kept.empty()) {
-      outerStopping = std::exchange(study.stopping, false);
+      outerStopping = std::exchange(walk.stopping, false);
+      isFresh = true;
       return;
     }
     loss = kept[0];
@@ -107,15 +108,17 @@ public:
 
   double loss = NAN;
   Clock::time_point start = Clock::now();
+  bool isFresh = false;
+  std::optional<TrainingProgress> progress;
   bool outerStopping = false; // a training inside `every` must not end the one around it
 };
 
-void Training::report(const Run &run, const char *end) {
-  if (study.replaying)
+void Training::report(Run &run, const char *end) {
+  if (walk.replaying)
     return;
   TrainReport r;
   r.label = node.label;
-  for (const ForNode *loop : study.loops)
+  for (const ForNode *loop : walk.loops)
     r.loops.emplace_back(loop->variable, loop->index->at());
   r.seed = node.seed->at();
   r.loss = run.loss;
@@ -123,42 +126,50 @@ void Training::report(const Run &run, const char *end) {
   r.epochs = run.at / stepsPerEpoch;
   r.steps = run.at;
   r.end = end;
-  study.reports.push_back(std::move(r));
-  if (study.options.progress)
-    study.options.progress->end(run.at, run.at / stepsPerEpoch, run.loss,
-                                end == std::string_view("finished") ? "" : end);
+  walk.reports.push_back(std::move(r));
+  if (run.progress)
+    run.progress->end(run.at, run.at / stepsPerEpoch, run.loss, end == std::string_view("finished") ? "" : end);
+}
+
+void Training::clearOwnTables() {
+  for (const Body *body : {&node.body, &node.tail})
+    for (const auto &child : *body)
+      if (child->kind == NodeKind::record)
+        if (Table *table = static_cast<RecordNode &>(*child).table; table->hidden())
+          table->truncate(0);
 }
 
 void Training::run() {
   const Span span("training", name());
-  Run run(study);
+  Run run(walk);
+  if (run.isFresh)
+    clearOwnTables();
+  if (walk.options.progress && !walk.replaying)
+    run.progress.emplace(*walk.options.progress, name(), total, node.epochs ? total / stepsPerEpoch : 0, run.at);
   try {
     turns(run);
   } catch (const Interrupted &) {
     report(run, "interrupted");
     throw;
   }
-  report(run, study.stopping ? "stopped" : "finished");
-  study.stopping = run.outerStopping;
+  report(run, walk.stopping ? "stopped" : "finished");
+  walk.stopping = run.outerStopping;
 }
 
 void Training::turns(Run &run) {
   int64_t &done = run.at;
   std::optional<Span> epoch;
-  Progress *progress = study.replaying ? nullptr : study.options.progress;
-  if (progress)
-    progress->begin(name(), total, node.epochs ? total / std::max<int64_t>(stepsPerEpoch, 1) : 0, done);
   // The clock is read some fifty times a second, however long a step takes.
   double perStep = 0;
   int64_t lastLook = done, nextLook = done + 1, nextSnapshot = 0;
   auto lastTime = Clock::now();
   if (run.part > 0) // a checkpoint was written within that block
     runEvery(done, run.part);
-  while (done < total && !study.stopping) {
+  while (done < total && !walk.stopping) {
     const int64_t step = done;
     // The weights to go back to should the loss become NaN: at an epoch's start, and at most 1/500 of the time. After a
     // checkpoint there are none yet.
-    if (!study.replaying && (snapshot.step < 0 || (step >= nextSnapshot && step % stepsPerEpoch == 0))) {
+    if (!walk.replaying && (snapshot.step < 0 || (step >= nextSnapshot && step % stepsPerEpoch == 0))) {
       const auto before = Clock::now();
       takeSnapshot(step);
       const double cost = secondsSince(before);
@@ -171,7 +182,8 @@ void Training::turns(Run &run) {
       epoch.emplace("epoch", "epoch", step / stepsPerEpoch);
     }
     run.loss = turn(step);
-    if (!std::isfinite(run.loss) && !study.replaying) {
+    if (!std::isfinite(run.loss) && !walk.replaying) {
+      walk.awaitEarlier();
       report(run, "not finite");
       explain(step, run.loss);
     }
@@ -186,13 +198,11 @@ void Training::turns(Run &run) {
       nextLook = done + std::min(std::max<int64_t>(static_cast<int64_t>(0.02 / perStep), 1), 4 * (done - lastLook));
       lastLook = done;
       lastTime = now;
-      if (progress)
-        progress->update(done, done / stepsPerEpoch, run.loss);
-      if (!study.replaying && std::chrono::duration<double>(now - study.lastWrite).count() > 5)
-        study.writeTables();
-      study.safePoint();
+      if (run.progress)
+        run.progress->update(done, done / stepsPerEpoch, run.loss);
+      walk.safePoint();
     } else if (wasInterrupted())
-      study.safePoint();
+      walk.safePoint();
   }
 }
 
@@ -233,7 +243,7 @@ void Training::takeSnapshot(int64_t step) {
     to += carried.slot->bytes;
   }
   for (size_t i = 0; i < fresh.tables.size(); ++i) {
-    const Table &table = *study.program.plan.tables[i];
+    const Table &table = *walk.program.plan.tables[i];
     auto &saved = fresh.tables[i];
     saved.count = table.rows();
     saved.cells.resize(table.hidden() ? static_cast<size_t>(table.rows()) * table.width() : 0);
@@ -251,7 +261,7 @@ void Training::restore() {
     from += carried.slot->bytes;
   }
   for (size_t i = 0; i < snapshot.tables.size(); ++i) {
-    Table &table = *study.program.plan.tables[i];
+    Table &table = *walk.program.plan.tables[i];
     const auto &saved = snapshot.tables[i];
     if (!table.hidden()) {
       table.truncate(saved.count);
@@ -274,18 +284,18 @@ void Training::replayTo(int64_t step) {
 }
 
 void Training::explain(int64_t badStep, double loss) {
-  study.replaying = true;
+  walk.replaying = true;
   const int64_t epoch = badStep / stepsPerEpoch, epochStart = std::max(epoch * stepsPerEpoch, snapshot.step);
   std::string kept;
   replayTo(epochStart);
-  if (study.options.out) {
+  if (walk.options.out) {
     const std::string file = node.label + "-before-nan";
     saveWeights(file, epochStart);
     kept =
         fmt::format("; the weights at {} are in {}",
                     epochStart % stepsPerEpoch == 0 ? fmt::format("the start of epoch {}", epochStart / stepsPerEpoch)
                                                     : fmt::format("step {}, where the run was resumed", epochStart),
-                    study.options.out->path(file, ".safetensors"));
+                    walk.options.out->path(file, ".safetensors"));
   }
   // A loss can be NaN because an update made the weights so: then that update is to blame. (After the first snapshot,
   // only finite weights are kept; so if they are not finite there, they never were.)
@@ -310,7 +320,7 @@ void Training::explain(int64_t badStep, double loss) {
     if (diagnosis.call) {
       replayTo(culprit);
       place(culprit);
-      study.program.run(*diagnosis.call);
+      walk.program.run(*diagnosis.call);
       const double found = diagnosis.result->at();
       if (found >= 0 && found < static_cast<double>(diagnosis.operations.size())) {
         const auto &operation = diagnosis.operations[static_cast<size_t>(found)];
@@ -321,7 +331,7 @@ void Training::explain(int64_t badStep, double loss) {
     if (culprit != badStep)
       blame = fmt::format(" after the update of step {} had made weights that are not finite{}", culprit, blame);
   }
-  study.replaying = false;
+  walk.replaying = false;
   fail("{}the loss of training '{}' became {} in epoch {}, step {} (counted from 0){}{}: a smaller learning rate, "
        "clip_norm, or a guard in "
        "that operation may help",
@@ -332,7 +342,7 @@ void Training::explain(int64_t badStep, double loss) {
 //---- weights ---------------------------------------------------------------------------------------------------------
 
 void Training::saveWeights(const std::string &file, int64_t step) {
-  if (!study.options.out)
+  if (!walk.options.out)
     return;
   // `save net` writes parameters without the net's name; so does this if there is only one.
   std::string prefix;
@@ -351,7 +361,7 @@ void Training::saveWeights(const std::string &file, int64_t step) {
       tensors.push_back({common ? carried.name.substr(prefix.size()) : carried.name,
                          {*fileType(carried.slot->type), carried.slot->shape, carried.slot->data}});
   writeSafetensors(
-      *study.options.out, file, tensors,
+      *walk.options.out, file, tensors,
       {{"training", node.label}, {"epoch", std::to_string(step / stepsPerEpoch)}, {"step", std::to_string(step)}});
 }
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <mutex>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -234,6 +235,7 @@ struct OutDir::State {
   std::string path;
   bool wasEmpty = true;
   Descriptor folder;
+  std::mutex names;                                      // of all below
   std::map<std::string, std::string, std::less<>> stems; // name given → name used
   std::map<std::string, std::string> stemOwner;          // lower-case stem → name given
   std::map<std::string, std::string> fileOwner;          // lower-case file → name given
@@ -286,10 +288,14 @@ const std::string &OutDir::path() const { return state->path; }
 bool OutDir::wasEmpty() const { return state->wasEmpty; }
 int OutDir::descriptor() const { return state->folder.fd; }
 
-const std::vector<std::pair<std::string, std::string>> &OutDir::requests() const { return state->requests; }
+std::vector<std::pair<std::string, std::string>> OutDir::requests() const {
+  const std::lock_guard lock(state->names);
+  return state->requests;
+}
 
 std::string OutDir::fileName(std::string_view name, std::string_view extension) {
   State &s = *state;
+  const std::lock_guard lock(s.names);
   auto known = s.stems.find(name);
   std::string stem;
   if (known != s.stems.end() && !s.taken(s.fileOwner, known->second + std::string(extension), name)) {

@@ -58,6 +58,7 @@ private:
   std::unique_ptr<State> state;
 };
 
+/// Several threads may write to it at the same time, each its own files.
 class OutDir {
 public:
   enum class Existing {
@@ -87,7 +88,7 @@ public:
 
   /// What fileName() was asked so far, in order: asked again of another OutDir, it gives the same answers from there
   /// on.
-  const std::vector<std::pair<std::string, std::string>> &requests() const;
+  std::vector<std::pair<std::string, std::string>> requests() const;
 
   /// A file written all at once (weights, arrays, run.json). A link of that name is replaced, never followed.
   AtomicFile create(std::string_view name, std::string_view extension);

@@ -8,6 +8,7 @@
 #include "runtime/Marks.h"
 #include "runtime/OneDnn.h"
 #include "runtime/Philox.h"
+#include "runtime/SideBySide.h"
 #include "runtime/Study.h"
 #include "runtime/Threads.h"
 #include "runtime/Timeline.h"
@@ -729,16 +730,17 @@ struct TrainParts {
   int w, epoch, step, count, seed, loss, rows = -1, tailRows = -1;
 };
 
-/// A training that carries w: f64[2]; `step` and `tail` take (w, epoch, step, rows) and give (w, loss).
+/// A training that carries w: f64[2]; `step` and `tail` take (w, epoch, step, rows) and give (w, loss). `settings`: the
+/// slots of count and seed, if they are there already.
 TrainParts addTraining(Builder &b, double count, const char *unit, int64_t rows, int64_t batch, hw_function step,
-                       hw_function tail = nullptr) {
+                       hw_function tail = nullptr, std::optional<std::pair<int, int>> settings = {}) {
   TrainParts p;
   p.w = b.slot("f64", {2});
   p.epoch = b.slot("f64");
   p.step = b.slot("f64");
   p.loss = b.slot("f64");
-  p.count = b.setting("count", count);
-  p.seed = b.setting("seed", 5);
+  p.count = settings ? settings->first : b.setting("count", count);
+  p.seed = settings ? settings->second : b.setting("seed", 5);
   if (batch) {
     p.rows = b.slot("i32", {batch});
     if (rows % batch)
@@ -1577,7 +1579,7 @@ TEST_CASE("bench prints the kernels of a step if asked, out of the way of JSON, 
 
 namespace {
 
-int64_t ticks = 0, interruptAt = -1; // calls of entries; the one that asks the program to stop
+std::atomic<int64_t> ticks = 0, interruptAt = -1; // calls of entries; the one that asks the program to stop
 int interruptWith = SIGINT;
 void tick() {
   if (++ticks == interruptAt)
@@ -1596,17 +1598,24 @@ template <int n> void mixRows(void *const *a, void *) {
 
 /// A study with every kind of node that holds something while it runs: data, a loop around a training in shuffled
 /// batches with a smaller last one, whose blocks evaluate in batches, train another net, keep what the step recorded,
-/// and stop; a matrix column by column, tables with numbers, texts and vectors, files named by the loop.
-Builder everything() {
+/// and stop; a matrix column by column, tables with numbers, texts and vectors, files named by the loop. The loop's
+/// turns need nothing of each other, which the plan says if they are `independent`.
+Builder everything(int runs = 2, bool independent = false) {
   Builder b;
-  const int data = b.slot("f64", {2}), one = b.setting("one", 1), two = b.setting("two", 2), i = b.slot("f64");
-  const TrainParts p = addTraining(b, 3, "epochs", 10, 4, mixRows<4>, mixRows<2>);
+  const int data = b.slot("f64", {2}), one = b.setting("one", 1), last = b.setting("last", runs);
+  const std::pair<int, int> epochs = {b.setting("epochs", 3), b.setting("seed", 5)},
+                            steps = {b.setting("steps", 3), epochs.second};
+  const int i = b.slot("f64");
+  const TrainParts p = addTraining(b, 3, "epochs", 10, 4, mixRows<4>, mixRows<2>, epochs);
   Json train = b.body.back();
-  const TrainParts q = addTraining(b, 3, "steps", 4, 0, [](void *const *a, void *) {
-    tick();
-    doubles(a[0])[1] += 0.5 * *doubles(a[2]);
-    *doubles(a[5]) = doubles(a[0])[1];
-  });
+  const TrainParts q = addTraining(
+      b, 3, "steps", 4, 0,
+      [](void *const *a, void *) {
+        tick();
+        doubles(a[0])[1] += 0.5 * *doubles(a[2]);
+        *doubles(a[5]) = doubles(a[0])[1];
+      },
+      nullptr, steps);
   Json inner = b.body.back();
   b.body = Json::array();
   inner["label"] = "inner";
@@ -1675,15 +1684,17 @@ Builder everything() {
         tick();
         for (int j = 0; j < 2; ++j)
           doubles(a[2])[j] = doubles(a[0])[j] * *doubles(a[1]);
+        std::fill_n(doubles(a[3]), 2, 0.0);
       },
-      {data, i}, {p.w});
+      {data, i}, {p.w, q.w});
   const Json loops = Json::array({{{"name", "i"}, {"slot", i}}});
   b.body = {{{"op", "dataset"}, {"slot", data}, {"kind", "csv"}, {"path", "t.csv"}, {"part", "y"}},
             {{"op", "for"},
              {"variable", "i"},
              {"index", i},
              {"from", one},
-             {"to", two},
+             {"to", last},
+             {"own", independent ? Json({i, b.slots.size()}) : Json({0, 0})},
              {"body",
               {copyData,
                train,
@@ -1691,6 +1702,9 @@ Builder everything() {
                row("mixed", {{{"name", "what"}, {"value", "a text"}}}),
                row("mixed", {column("what", i), column("m", matrix)}),
                {{"op", "save"}, {"name", "w"}, {"format", "npy"}, {"slots", {p.w}}, {"loops", loops}}}}}};
+  if (independent) // worth a thread each
+    for (hw_entry &entry : b.entries)
+      entry.flops = 1e8;
   return b;
 }
 
@@ -1766,6 +1780,143 @@ TEST_CASE("a run that is stopped anywhere and resumed leaves the bytes of one th
     CHECK(filesOf(out) == expected);
     CHECK(Json::parse(readText(fs::path(out) / "run.json"))["resumed"] == resumed);
   }
+}
+
+namespace {
+
+/// Six trainings in six branches, each with what it records, one of which ends late; what they end at is read
+/// together.
+Builder branches() {
+  Builder b;
+  const std::pair<int, int> settings = {b.setting("epochs", 4), b.setting("seed", 5)};
+  std::vector<int> ends;
+  for (int branch = 0; branch < 6; ++branch)
+    ends.push_back(b.slot("f64", {2}));
+  const auto own = b.slots.size();
+  Json branches = Json::array();
+  for (int branch = 0; branch < 6; ++branch) {
+    b.body = Json::array();
+    const TrainParts p = addTraining(b, 4, "epochs", 10, 4, mixRows<4>, mixRows<2>, settings);
+    const Json start = b.call(
+        [](void *const *a, void *) {
+          tick();
+          doubles(a[1])[0] = doubles(a[1])[1] = *doubles(a[0]) / 16;
+        },
+        {settings.first}, {p.w});
+    Json train = b.body.back();
+    train["label"] = fmt::format("net {}", branch);
+    const Json record = {
+        {"op", "record"},
+        {"table", "curve"},
+        {"columns",
+         {{{"name", "branch"}, {"value", fmt::format("number {}", branch)}}, {{"name", "loss"}, {"slot", p.loss}}}}};
+    train["body"].push_back(record);
+    if (branch == 0) {
+      train["body"].push_back(
+          b.call([](void *const *, void *) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }, {}));
+      b.entries.back().flops = 0;
+    }
+    branches.push_back({start, train, record, {{"op", "copy"}, {"from", p.w}, {"to", ends[branch]}}});
+  }
+  b.body = {{{"op", "together"}, {"own", {own, b.slots.size()}}, {"branches", branches}}};
+  for (int end : ends)
+    b.body.push_back({{"op", "record"}, {"table", "ends"}, {"columns", {{{"name", "w"}, {"slot", end}}}}});
+  for (hw_entry &entry : b.entries)
+    entry.flops *= 1e7;
+  return b;
+}
+
+/// What a run leaves but for run.json, whose trainings take its place.
+std::map<std::string, std::string> resultsOf(const fs::path &folder) {
+  auto files = filesOf(folder);
+  files["run.json"] = Json::parse(files.at("run.json"))["trainings"].dump();
+  return files;
+}
+
+} // namespace
+
+TEST_CASE("independent turns run side by side leave the bytes of turns one after another") {
+  for (Builder b : {everything(6, true), branches()}) {
+    const hw_program &program = b.build();
+    const std::string data = dataFolder().string(), whole = scratchFolder().string();
+    REQUIRE(runUntil(program, -1, {"--out", whole, "--data", data, "--threads", "1"}) == 0);
+    const int64_t calls = ticks;
+    const auto expected = resultsOf(whole);
+    CHECK(!Json::parse(readText(fs::path(whole) / "run.json")).contains("side_by_side"));
+    for (const char *threads : {"2", "3", "7"}) {
+      CAPTURE(threads);
+      const std::string out = scratchFolder().string();
+      REQUIRE(runUntil(program, -1, {"--out", out, "--data", data, "--threads", threads}) == 0);
+      CHECK(ticks == calls);
+      CHECK(resultsOf(out) == expected);
+      CHECK(Json::parse(readText(fs::path(out) / "run.json"))["side_by_side"] == std::min(std::atoi(threads), 6));
+    }
+    // Stopped anywhere, and again and again.
+    for (int64_t at = 1; at <= calls; at += at < 6 ? 1 : 11) {
+      CAPTURE(at);
+      const std::string out = scratchFolder().string();
+      int status = runUntil(program, at, {"--out", out, "--data", data, "--threads", "2"});
+      for (int64_t resumed = 0; status == 130 && resumed < 2 * calls; ++resumed)
+        status = runUntil(program, at, {"--out", out, "--data", data, "--resume"});
+      CHECK(status == 0);
+      CHECK(resultsOf(out) == expected);
+    }
+    // A checkpoint at every safe point.
+    const std::string out = scratchFolder().string();
+    REQUIRE(runUntil(program, -1, {"--out", out, "--data", data, "--threads", "3", "--checkpoint", "0"}) == 0);
+    CHECK(resultsOf(out) == expected);
+  }
+}
+
+TEST_CASE("side by side, the first error in the program's order is told, with the rows before it") {
+  Builder b = everything(4, true);
+  // The third run is the first to fail, the second fails later.
+  b.body[1]["body"][0] = b.call(
+      [](void *const *a, void *) {
+        const double i = *doubles(a[0]);
+        std::fill_n(doubles(a[1]), 2, i == 3 ? NAN : i == 2 ? 1e300 : i);
+      },
+      {b.body[1]["index"].get<int>()}, {b.body[1]["body"][1]["carried"][0]["slot"].get<int>()});
+  b.body[1]["body"].insert(b.body[1]["body"].begin() + 1,
+                           b.call(
+                               [](void *const *a, void *) {
+                                 if (*doubles(a[0]) < 3)
+                                   std::this_thread::sleep_for(std::chrono::milliseconds(50));
+                               },
+                               {b.body[1]["index"].get<int>()}));
+  for (hw_entry &entry : b.entries)
+    entry.flops = 1e8;
+  const std::string data = dataFolder().string(), alone = scratchFolder().string(), beside = scratchFolder().string();
+  std::string expected, found;
+  REQUIRE(runUntil(b.build(), -1, {"--out", alone, "--data", data, "--threads", "1", "--quiet"}, &expected) == 1);
+  REQUIRE(runUntil(b.build(), -1, {"--out", beside, "--data", data, "--threads", "4", "--quiet"}, &found) == 1);
+  CHECK(expected.find("net, i = 2' became inf") != std::string::npos);
+  CHECK(found.substr(0, found.find("; the weights")) == expected.substr(0, expected.find("; the weights")));
+  for (const char *file : {"t.csv", "s.csv", "mixed.csv", "w-i=1.npy", "net-before-nan.safetensors"})
+    CHECK(readText(fs::path(beside) / file) == readText(fs::path(alone) / file));
+}
+
+TEST_CASE("turns run side by side only where that is faster, and within a gigabyte") {
+  Builder b = everything(4, true);
+  const std::string data = dataFolder().string();
+  for (hw_entry &entry : b.entries)
+    entry.flops = 1e10; // 0.1 s, which two threads share well
+  const Ran large(b, data);
+  const TurnsNode &node = *large.program.plan.independent.at(0);
+  CHECK(lanesFor(large.program.plan, node, 3, 2) == 0);
+  CHECK(lanesFor(large.program.plan, node, 1, 2) == 0);
+  CHECK(lanesFor(large.program.plan, node, 0, 2) == 0);
+  CHECK(lanesFor(large.program.plan, node, 100, 1) == 0);
+  for (hw_entry &entry : b.entries)
+    entry.flops = 1e6; // 10 us
+  const Ran small(b, data);
+  const TurnsNode &same = *small.program.plan.independent.at(0);
+  CHECK(lanesFor(small.program.plan, same, 8, 2) == 2);
+  CHECK(lanesFor(small.program.plan, same, 8, 64) == 8);
+  Plan plan = readPlanHead(b.build());
+  plan.offsets[same.own] = 0;
+  plan.slots[same.ownEnd - 1].bytes = uint64_t{300} << 20;
+  CHECK(lanesFor(plan, same, 8, 8) == 3);
 }
 
 TEST_CASE("--resume: killed before the first checkpoint, after the last file, finished") {
@@ -1862,12 +2013,19 @@ TEST_CASE("a checkpoint's state reads back as it was, and anything else is one s
   state.stopping = true;
   state.trainings = {{"net", {{"i", 2}}, 5, 0.25, 1.5, 3, 30, "stopped"}};
   state.tables = {{"t", 7, {"one", "zwei\n"}}};
+  state.sideBySide = 2;
+  state.turns.resize(2);
+  state.turns[0].frames = {{1, 0, {}}, {7, 1, {0.5, NAN, 1}}};
+  state.turns[1].tables = {{"t", 2, {}}};
   state.files = {{"t", ".csv"}};
   state.sums = {{"net.weight", 0xFFFFFFFFu}};
   const std::string text = writeCheckpointState(state);
   const CheckpointState back = readCheckpointState(text, "here");
   CHECK(writeCheckpointState(back) == text);
   CHECK(back.frames == state.frames);
+  REQUIRE(back.turns.size() == 2);
+  CHECK(back.turns[0].frames[1].at == 7);
+  CHECK(back.turns[1].tables == state.turns[1].tables);
   CHECK(back.tables == state.tables);
   CHECK(back.run.settings == state.run.settings);
   CHECK(back.sums == state.sums);
