@@ -40,6 +40,7 @@ public:
   std::optional<Plan> run() {
     json::Array nodes;
     if (auto study = module.lookupSymbol<func::FuncOp>("study")) {
+      study.walk([&](study::SettingOp setting) { defineSetting(setting); });
       nodes = body(study.front());
       if (failed)
         return std::nullopt;
@@ -97,6 +98,15 @@ private:
     }
     slots[at->second].last = std::max(slots[at->second].last, now);
     return at->second;
+  }
+  /// Its slot is written before anything runs, and read at any time.
+  void defineSetting(study::SettingOp setting) {
+    auto [at, isNew] = settingSlots.try_emplace(setting.getName(), 0);
+    if (isNew) {
+      at->second = newSlot(setting.getType());
+      slots.back().first = 0, slots.back().last = INT32_MAX;
+    }
+    slotOf[setting.getResult()] = at->second;
   }
   json::Array useAll(ValueRange values) {
     json::Array list;
@@ -188,15 +198,7 @@ private:
   void node(Operation *op, json::Array &nodes) {
     llvm::TypeSwitch<Operation *>(op)
         .Case<func::CallOp>([&](func::CallOp call) { push(nodes, op, callNode(call)); })
-        .Case<study::SettingOp>([&](study::SettingOp setting) {
-          auto [at, isNew] = settingSlots.try_emplace(setting.getName(), 0);
-          if (isNew) {
-            at->second = newSlot(setting.getType());
-            // Written before anything runs, and read at any time.
-            slots.back().first = 0, slots.back().last = INT32_MAX;
-          }
-          slotOf[setting.getResult()] = at->second;
-        })
+        .Case<study::SettingOp>([&](study::SettingOp) {})
         .Case<study::DatasetOp>([&](study::DatasetOp data) {
           push(nodes, op,
                json::Object{{"op", "dataset"},
@@ -207,6 +209,7 @@ private:
                             {"classes", int64_t(data.getLabelClasses())}});
         })
         .Case<study::ForOp>([&](study::ForOp loop) { forNode(loop, nodes); })
+        .Case<study::TogetherOp>([&](study::TogetherOp together) { togetherNode(together, nodes); })
         .Case<study::TrainOp>([&](study::TrainOp train) { trainNode(train, nodes); })
         .Case<study::BatchesOp>([&](study::BatchesOp batches) { batchesNode(batches, nodes); })
         .Case<study::DenseOp>([&](study::DenseOp dense) {
@@ -454,7 +457,35 @@ private:
     around(held, [&] { object["body"] = carriedBody(loop.getBody(), 1, carried); });
     for (auto [result, slot] : llvm::zip_equal(loop.getResults(), carried))
       slotOf[result] = slot;
+    if (loop.getIndependent())
+      object["own"] = json::Array{index, int64_t(slots.size())};
     push(nodes, loop, std::move(object));
+  }
+
+  /// Branches are placed as if one ran after the other: those that run at the same time have their `own` slots in
+  /// memory of their own. What they yield is copied to where it stays.
+  void togetherNode(study::TogetherOp together, json::Array &nodes) {
+    SmallVector<int> results;
+    for (Value result : together.getResults())
+      results.push_back(define(result));
+    size_t own = slots.size();
+    json::Array branches;
+    around(results, [&] {
+      ArrayRef<int> left = results;
+      for (Region &region : together.getBranches()) {
+        ValueRange yielded = region.front().getTerminator()->getOperands();
+        json::Array branch = body(region.front());
+        if (failed)
+          return;
+        assign(yielded, left.take_front(yielded.size()), branch);
+        left = left.drop_front(yielded.size());
+        branches.push_back(std::move(branch));
+      }
+    });
+    push(nodes, together,
+         json::Object{{"op", "together"},
+                      {"own", json::Array{int64_t(own), int64_t(slots.size())}},
+                      {"branches", std::move(branches)}});
   }
 
   void trainNode(study::TrainOp train, json::Array &nodes) {

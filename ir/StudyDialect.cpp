@@ -51,6 +51,19 @@ LogicalResult ForOp::verify() {
   return checkRegion(*this, getBody(), "body", 1, getResultTypes(), 0);
 }
 
+LogicalResult TogetherOp::verify() {
+  llvm::SmallVector<Type> types;
+  for (Region &branch : getBranches()) {
+    auto yield = llvm::dyn_cast<YieldOp>(branch.front().getTerminator());
+    if (!yield || branch.front().getNumArguments())
+      return emitOpError("branches take nothing and end in study.yield");
+    llvm::append_range(types, yield.getOperandTypes());
+  }
+  if (TypeRange(types) != getResultTypes())
+    return emitOpError("results must have the types of what the branches yield");
+  return success();
+}
+
 LogicalResult TrainOp::verify() {
   if (TypeRange(getInits()) != getResultTypes())
     return emitOpError("results must have the types of the carried values");

@@ -76,6 +76,7 @@ def ForOp : Study_Op<"for", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "a run-time loop over from, from + 1, ..., to";
   let description = [{
     Body arguments: the variable (tensor<f64>), then the carried values. Yields their next values. Values of the surroundings are captured freely.
+    `independent`: turns need nothing of each other, and may run at the same time (study-together says so).
 
     Constraints:
     1. The body's arguments, its yield and the results have the types of the initial values (after the variable).
@@ -90,9 +91,36 @@ def ForOp : Study_Op<"for", [SingleBlock, RecursiveMemoryEffects]> {
     }) : (tensor<f64>, tensor<f64>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins StaticShapeTensorOf<[F64]>:$from, StaticShapeTensorOf<[F64]>:$to, Variadic<Hw_Tensor>:$inits, StrAttr:$variable);
+  let arguments = (ins StaticShapeTensorOf<[F64]>:$from, StaticShapeTensorOf<[F64]>:$to, Variadic<Hw_Tensor>:$inits, StrAttr:$variable,
+                       UnitAttr:$independent);
   let results = (outs Variadic<Hw_Tensor>:$results);
   let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
+}
+
+def TogetherOp : Study_Op<"together", [SingleBlock, RecursiveMemoryEffects]> {
+  let summary = "parts that need nothing of each other, and may run at the same time";
+  let description = [{
+    Rows of tables come in the order of the branches all the same. Each branch yields values; the results are those of all branches, in order. Values of the
+    surroundings are captured freely.
+
+    Constraints:
+    1. The results have the types of what the branches yield.
+
+    Example:
+    ```mlir
+    // %x: tensor<3xf32>
+    %a, %b = "study.together"() ({
+      %e = hw.exp %x : tensor<3xf32>
+      study.yield %e : tensor<3xf32>
+    }, {
+      %s = hw.sin %x : tensor<3xf32>
+      study.yield %s : tensor<3xf32>
+    }) : () -> (tensor<3xf32>, tensor<3xf32>)
+    ```
+  }];
+  let results = (outs Variadic<Hw_Tensor>:$results);
+  let regions = (region VariadicRegion<SizedRegion<1>>:$branches);
   let hasVerifier = 1;
 }
 

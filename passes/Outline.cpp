@@ -281,7 +281,7 @@ struct Outline : PassWrapper<Outline, OperationPass<ModuleOp>> {
       unsigned ordinal = ordinals[op.getName().getStringRef()]++;
       for (Region &inner : op.getRegions())
         if (!inner.empty())
-          outline(inner, nameOf(inner, name, ordinal), symbols);
+          outline(inner, isa<study::TogetherOp>(op) ? name : nameOf(inner, name, ordinal), symbols);
     }
     bool top = name.empty();
     BlockOutliner(region.front(), top ? "study" : name, top, getOperation(), symbols).run();

@@ -15,6 +15,7 @@ void registerTransposeModels(mlir::DialectRegistry &registry);
 std::unique_ptr<mlir::Pass> createExpandDerivativesPass();
 std::unique_ptr<mlir::Pass> createSimplifyPass();
 std::unique_ptr<mlir::Pass> createHoistPass();
+std::unique_ptr<mlir::Pass> createTogetherPass();
 std::unique_ptr<mlir::Pass> createOutlinePass();
 
 } // namespace hw

@@ -20,6 +20,8 @@ void hw::buildOutlinePipeline(mlir::OpPassManager &pm, std::unique_ptr<mlir::Pas
   // What a loop computes anew each time from nothing of its own leaves it.
   pm.addPass(createHoistPass());
   pm.addPass(mlir::createCSEPass());
+  // What may run at the same time is set apart.
+  pm.addPass(createTogetherPass());
   if (layouts)
     pm.addPass(std::move(layouts));
   // The graph becomes a plan and entry points.
@@ -35,6 +37,7 @@ void hw::registerPasses() {
   mlir::registerPass(createExpandDerivativesPass);
   mlir::registerPass(createSimplifyPass);
   mlir::registerPass(createHoistPass);
+  mlir::registerPass(createTogetherPass);
   mlir::registerPass(createOutlinePass);
   mlir::PassPipelineRegistration<>("hw-pipeline", "The compiler's passes up to the backend", buildPipeline);
   mlir::PassPipelineRegistration<>("hw-derivatives", "The compiler's passes up to `emit --stage derivatives`",
