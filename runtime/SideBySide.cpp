@@ -24,7 +24,7 @@ struct Time {
   Time operator*(double times) const { return {times * alone, times * split}; }
 };
 
-/// By what the nodes of a turn do, as far as it is known before they run: all trainings are taken for equally long.
+/// By what the nodes of a turn do, as far as it is known before they run: trainings are taken for equally long.
 class Estimate {
 public:
   explicit Estimate(int threads) : threads(threads) {}
@@ -37,7 +37,7 @@ public:
   }
 
 private:
-  static constexpr double epochs = 10, steps = 1000, turns = 10;
+  static constexpr double epochs = 1000, steps = 1000, turns = 10;
   const int threads;
 
   Time of(const Node &node) const {

@@ -51,13 +51,18 @@ void Study::runTurns(TurnsNode &node, Frame &frame, int64_t end) {
   const bool isFree = pending.empty() && !wholes && !replaying && options.sideBySide && node.isIndependent();
   int count = isFree ? lanesFor(program.plan, node, end, threads()) : 0;
   const CheckpointFile *checkpoint = pending.empty() ? std::exchange(resumed, nullptr) : nullptr;
+  if (count > 0 && Marks::current())
+    count = 1; // these have one clock a thread of the program
   if (checkpoint) {
     const auto &turns = checkpoint->state().turns;
     if (!node.isIndependent())
       doesNotFit(checkpoint->place());
-    count = std::max(count, static_cast<int>(std::count_if(turns.begin(), turns.end(), [](const WalkState &turn) {
-                       return !turn.frames.empty();
-                     })));
+    const auto begun = static_cast<int>(
+        std::count_if(turns.begin(), turns.end(), [](const WalkState &turn) { return !turn.frames.empty(); }));
+    if (begun > 1 && Marks::current())
+      fail("{} has {} runs side by side, of which a timeline cannot be made: leave --trace away", checkpoint->place(),
+           begun);
+    count = std::max({count, begun, 1});
   }
   if (count == 0)
     return Walk::runTurns(node, frame, end);

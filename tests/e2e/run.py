@@ -535,6 +535,42 @@ H = dense(hessian(mse(end(x), y) on d, end))
 record final: loss = mse(end(x), y) on d, least = eigvals(H)[0]
 save kept, end, again, H
 """,
+    "networks side by side": cases.DATA + """for widths in [[24], [6, 6], [12], [30], [4, 4, 4]] {
+  fn net_of(x, widths) {
+    h = x
+    for n in widths { h = h |> linear(n) |> tanh |> dropout(0.1) }
+    return h |> linear(1)
+  }
+  net, before = init(net_of(widths), d.x, seed = 3), inf
+  train net on d batch 5 for 8000 epochs {
+    loss = mse(net(x), y)
+    minimize loss with adam(lr = 1e-3)
+    every 100 epochs {
+      now = mean(loss)
+      record curve: loss = now, whole = mse(net(x), y) on d batch 7
+      stop when epoch > 4000 and abs(before - now) < 1e-4
+      before = now
+    }
+  }
+  record ends on d: fitted = net(x), what = "{widths}"
+  record sizes: size = net.weights.size, loss = mse(net(x), y) on d batch 5
+  save net
+}
+plot "sizes" on sizes { points loss over size }
+""",
+    "seeds side by side": cases.DATA + """fn small(x) = x |> linear(12) |> tanh |> linear(1)
+for run in 1..5 {
+  net = init(small, d.x, seed = run)
+  train net on d batch 6 for 8000 epochs {
+    loss = mse(net(x), y)
+    minimize loss with adam(lr = 1e-2)
+    every 100 epochs { record curve: loss = mean(loss), whole = flat(net.weights) }
+  }
+  H = dense(hessian(mse(net(x), y) on d, net))
+  record ends: loss = mse(net(x), y) on d, largest = max(eigvals(H))
+  save net, H
+}
+""",
 }
 
 
@@ -560,12 +596,54 @@ def survives(name, source):
         check(killed, "it was never killed")
         check(json.load(open(f"{where}/out/run.json"))["resumed"], "it never went on from a checkpoint")
         same_runs(f"{where}/whole", f"{where}/out")
+        if "side by side" in name:
+            check(json.load(open(f"{where}/out/run.json"))["side_by_side"] == 2, "not side by side")
+            good(where, "--out", "alone", "--quiet", "--threads", "1", program=f"{where}/fit")
+            same_results(f"{where}/whole", f"{where}/alone")
         check(good(where, "--out", "out", "--resume", program=f"{where}/fit").err.strip().endswith("--force repeats it"), "not said to be finished")
     TESTS.append((f"kill -9 at random moments, then --resume, leaves the same bytes: {name}", case))
 
 
 for _name, _source in SURVIVORS.items():
     survives(_name, _source)
+
+
+@test
+def first_error_side_by_side(where):
+    """side by side: the first error in the file's order is told, with the rows and the weights of a run on one thread"""
+    write(where, {"model.hw": cases.DATA + """fn small(x) = x |> linear(4) |> tanh |> linear(1)
+for run in 1..6 {
+  net = init(small, d.x, seed = run)
+  train net on d for 3000 epochs {
+    loss = mse(net(x), y) + log(1 + where(run >= 3, -1, 0) * step / where(run == 3, 2000, 200))
+    minimize loss with adam(lr = 1e-3)
+    every 10 epochs { record curve: loss = mean(loss) }
+  }
+  record ends: loss = mse(net(x), y) on d
+}
+"""})
+    texts = [bad(where, "run", "model.hw", "--quiet", "--out", n, "--threads", n, words=[r"run = 3'.* became -inf in epoch 2000", r"log at model\.hw:6"]).err.replace(f"{n}/net", "net")
+             for n in ("1", "2")]
+    check(texts[0] == texts[1], f"other words: {texts}")
+    same_results(f"{where}/1", f"{where}/2")
+
+
+@test
+def interrupted_side_by_side(where):
+    """side by side: Ctrl-C leaves the rows so far and a checkpoint that goes on"""
+    write(where, {"model.hw": SURVIVORS["networks side by side"].replace("8000 epochs", "80000 epochs").replace("epoch > 4000", "epoch > 70000")})
+    good(where, "build", "model.hw", "-o", "fit")
+    good(where, "--out", "whole", "--quiet", "--threads", "2", program=f"{where}/fit")
+    process = subprocess.Popen([f"{where}/fit", "--out", "out", "--threads", "2"], cwd=where, stderr=subprocess.PIPE)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=20)[1].decode()
+    check(process.returncode == 130 and "--resume" in err, f"exit {process.returncode}: {err}")
+    ends = [training["end"] for training in json.load(open(f"{where}/out/run.json"))["trainings"]]
+    check(ends and ends[-1] == "interrupted", f"trainings: {ends}")
+    check(len(csv_rows(f"{where}/out/curve.csv")) > 1, "no rows")
+    good(where, "--out", "out", "--resume", program=f"{where}/fit")
+    same_runs(f"{where}/whole", f"{where}/out")
 
 
 def killed_with_checkpoint(where, *flags, program, out="out", seconds=0):
