@@ -34,6 +34,9 @@ ExternalPattern matchExternal(DotGeneralOp dot);
 /// so that x need not be kept.
 void prepare(mlir::Block &block, Products products, const Target &target);
 
+/// Whether all of the value is a constant 0.0 (or -0.0).
+bool isZero(mlir::Value value);
+
 /// Erases ops without effect whose results no one uses.
 void eraseDead(mlir::Block &block);
 

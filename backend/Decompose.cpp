@@ -285,6 +285,59 @@ Expr positions(Expr like, const Windows &windows) {
   return position;
 }
 
+/// Windows that lie side by side from the first element on, so that each element is in one of them, or in none at the
+/// end: x is then [B..., R, K, R, K, ...], reshaped, where R and K are a dimension's windows and their elements.
+/// (Without K where that is 1.) All addresses are linear, and nothing is looked for around an element.
+class Tiles {
+public:
+  /// Of x's last dimensions `sizes`, for y [B..., R...].
+  Tiles(ArrayRef<int64_t> pooled, const Windows &windows, ArrayRef<int64_t> sizes) : windows(windows), sizes(sizes) {
+    size_t leading = pooled.size() - windows.size();
+    auto add = [](SmallVectorImpl<int64_t> &shape, int64_t size) {
+      shape.push_back(size);
+      return int64_t(shape.size()) - 1;
+    };
+    for (int64_t size : pooled.take_front(leading))
+      ofPooled.push_back(add(domain, size));
+    covered = domain;
+    for (auto [window, count] : llvm::zip_equal(windows, pooled.drop_front(leading))) {
+      ofPooled.push_back(add(domain, count));
+      inWindow.push_back(window.size > 1 ? add(domain, window.size) : -1);
+      covered.push_back(count * window.size);
+    }
+  }
+
+  bool fit() const {
+    return llvm::all_of(llvm::zip_equal(windows, ArrayRef(covered).take_back(windows.size()), sizes), [](auto each) {
+      auto [window, reach, size] = each;
+      return window.stride == window.size && window.low == 0 && window.dilation == 1 && reach <= size;
+    });
+  }
+  /// y at each element of its windows.
+  Expr spread(Expr y) const { return broadcast(y, y.type().clone(domain), ofPooled); }
+  /// The row-major position of each element in its window, i32.
+  Expr positions(Expr like) const {
+    Expr position(like.at());
+    for (auto [window, dim] : llvm::zip_equal(windows, inWindow))
+      if (dim >= 0)
+        position = (position ? double(window.size) * position : position) + indexAlong(like, dim);
+    return position ? position : indexAlong(like, 0).splat(0);
+  }
+  /// x out of its tiles; zeros where there is none.
+  Expr assembled(Expr tiles) const {
+    SmallVector<int64_t> none(sizes.size(), 0), beyond;
+    for (auto [reach, size] : llvm::zip_equal(ArrayRef(covered).take_back(sizes.size()), sizes))
+      beyond.push_back(size - reach);
+    return padLast(reshape(tiles, covered), none, beyond, none);
+  }
+
+private:
+  const Windows &windows;
+  ArrayRef<int64_t> sizes;
+  SmallVector<int64_t> domain, covered;    // the shapes of [B..., R, K, ...] and of x as far as windows reach
+  SmallVector<int64_t> ofPooled, inWindow; // the domain's dimensions: those of y; each window's K, or -1
+};
+
 int64_t elementsOf(const Windows &windows) {
   int64_t product = 1;
   for (const Window &window : windows)
@@ -300,7 +353,10 @@ Expr loops(WindowSumOp op, const Site &site) {
 Expr loops(WindowSpreadOp op, const Site &site) {
   Windows windows = windowsOf(op, op.getWindow());
   auto sizes = shapeOf(op.getResult()).take_back(windows.size());
-  return sumLast(windowsAround({site, op.getOperand()}, windows, sizes), windows.size());
+  Expr y(site, op.getOperand());
+  if (Tiles tiles(y.shape(), windows, sizes); tiles.fit())
+    return tiles.assembled(tiles.spread(y));
+  return sumLast(windowsAround(y, windows, sizes), windows.size());
 }
 
 Expr loops(PoolGatherOp op, const Site &site) {
@@ -316,27 +372,31 @@ Expr loops(PoolScatterOp op, const Site &site) {
   Windows windows = windowsOf(op, op.getWindow());
   auto sizes = shapeOf(op.getResult()).take_back(windows.size());
   Expr index(site, op.getIndex()), updates(site, op.getUpdates());
+  if (Tiles tiles(index.shape(), windows, sizes); tiles.fit()) {
+    Expr chosen = tiles.spread(index);
+    return tiles.assembled(select(chosen == tiles.positions(chosen), tiles.spread(updates), Expr(site)));
+  }
   Expr chosen = windowsAround(index + 1, windows, sizes);
   Expr mine = double(elementsOf(windows)) - positions(chosen, windows);
   return sumLast(select(chosen == mine, windowsAround(updates, windows, sizes), Expr(site)), windows.size());
 }
 
-/// Whether window r of each dimension has an element at `offset`; null if all have. Of the shape of `like`.
-Expr insideAt(Expr like, ArrayRef<int64_t> offset, const Windows &windows, ArrayRef<int64_t> sizes) {
-  Expr all(like.at());
+/// Whether window r of each dimension has no element at `offset`; null if all have. Of the shape of `like`.
+Expr outsideAt(Expr like, ArrayRef<int64_t> offset, const Windows &windows, ArrayRef<int64_t> sizes) {
+  Expr any(like.at());
   for (auto [i, window] : llvm::enumerate(windows)) {
     int64_t dim = like.rank() - int64_t(windows.size() - i), count = like.shape()[dim];
     int64_t ahead = window.low - offset[i]; // window r's element is number r * stride - ahead
     int64_t first = ahead > 0 ? (ahead + window.stride - 1) / window.stride : 0;
     int64_t last = (sizes[i] - 1 + ahead) / window.stride;
     Expr at = indexAlong(like, dim);
-    auto require = [&](Expr mask) { all = all ? all & mask : mask; };
+    auto add = [&](Expr mask) { any = any ? any | mask : mask; };
     if (first > 0)
-      require(at >= at.splat(double(first)));
+      add(at < at.splat(double(first)));
     if (last < count - 1)
-      require(at.splat(double(last)) >= at);
+      add(at > at.splat(double(last)));
   }
-  return all;
+  return any;
 }
 
 /// Of all windows in x, which is padded, the element at `offset`.
@@ -381,19 +441,20 @@ Largest largestOf(Largest x, const Windows &windows, ArrayRef<int64_t> steps) {
     Expr position = indexAlong(value, 0).splat(double(step));
     if (positions)
       position = position + elementsAt(positions, offset, counts, windows);
-    Expr inside = insideAt(value, offset, windows, sizes);
+    Expr outside = outsideAt(value, offset, windows, sizes);
     if (!best.value) {
-      someStartOutside = bool(inside);
-      best = {inside ? select(inside, value, value.splat(-INFINITY)) : value,
-              inside ? select(inside, position, position.splat(-1)) : position};
+      someStartOutside = bool(outside);
+      best = {outside ? select(outside, value.splat(-INFINITY), value) : value,
+              outside ? select(outside, position.splat(-1), position) : position};
       continue;
     }
-    Expr better = (value > best.value) | (isNaN(value) & (best.value == best.value));
+    // Not better: no larger, and no number where the best is none.
+    Expr keep = (best.value >= value) | isNaN(best.value);
     if (someStartOutside)
-      better = better | (position.splat(0) > best.position);
-    if (inside)
-      better = better & inside;
-    best = {select(better, value, best.value), select(better, position, best.position)};
+      keep = keep & (best.position >= position.splat(0));
+    if (outside)
+      keep = keep | outside;
+    best = {select(keep, best.value, value), select(keep, best.position, position)};
   } while (advance(offset, windows));
   return best;
 }

@@ -2,6 +2,7 @@
 #include "backend/Cost.h"
 #include "backend/Decompose.h"
 #include "backend/Layouts.h"
+#include "backend/Pooling.h"
 #include "runtime/Abi.h"
 
 using namespace mlir;
@@ -43,13 +44,7 @@ ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
   return pattern;
 }
 
-//===--------------------------------------------------------------------------------------------------------------===//
-// Rewrites
-//===--------------------------------------------------------------------------------------------------------------===//
-
-namespace {
-
-bool isZero(Value value) {
+bool hw::backend::isZero(Value value) {
   if (auto broadcast = value.getDefiningOp<BroadcastOp>())
     return isZero(broadcast.getOperand());
   auto constant = value.getDefiningOp<ConstantOp>();
@@ -58,6 +53,12 @@ bool isZero(Value value) {
     return false;
   return elements.getSplatValue<APFloat>().isZero();
 }
+
+//===--------------------------------------------------------------------------------------------------------------===//
+// Rewrites
+//===--------------------------------------------------------------------------------------------------------------===//
+
+namespace {
 
 /// x > 0 where max(x, 0) exists: max(x, 0) > 0 says the same, for NaN too, and x need not be kept for it. (x <= 0
 /// likewise, but for NaN: both are false.)
@@ -276,14 +277,15 @@ void hw::backend::eraseDead(Block &block) {
 }
 
 void hw::backend::prepare(Block &block, Products products, const Target &target) {
-  chooseLayouts(block, products, target);
-  narrowPositions(block);
-  decompose(block);
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {
     stop.getResult().replaceAllUsesWith(stop.getOperand());
     stop.erase();
   }
   readRectified(block);
+  poolFirst(block);
+  chooseLayouts(block, products, target);
+  narrowPositions(block);
+  decompose(block);
   takeOutFactors(block);
   for (DotGeneralOp dot : llvm::to_vector(block.getOps<DotGeneralOp>())) {
     OpBuilder builder(dot);
