@@ -20,6 +20,8 @@ std::unique_ptr<Source> Source::load(const std::string &path, std::string &error
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
     error = fmt::format("cannot read `{}`: {}", path, std::strerror(errno));
+    if (stat((path + ".hw").c_str(), &info) == 0)
+      error += fmt::format("; did you mean `{}.hw`?", path);
     return nullptr;
   }
   if (S_ISDIR(info.st_mode)) {
