@@ -13,6 +13,7 @@
 #include "llvm/Target/TargetOptions.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/SubtargetFeature.h"
+#include "llvm/TargetParser/X86TargetParser.h"
 #include "llvm/Transforms/InstCombine/InstCombine.h"
 #include "llvm/Transforms/Scalar/DCE.h"
 #include "llvm/Transforms/Scalar/EarlyCSE.h"
@@ -43,6 +44,12 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(const Target &target, 
 }
 
 std::optional<Target> hw::backend::chooseTarget(llvm::StringRef cpu, std::string &error) {
+  // Asked before LLVM makes a machine of it: that aborts on a CPU of 32 bits, and warns about one it does not know.
+  if (!cpu.empty() && cpu != "native" && llvm::X86::parseArchX86(cpu, /*Only64Bit=*/true) == llvm::X86::CK_None) {
+    error = "LLVM does not know the 64-bit CPU '" + cpu.str() +
+            "'; try native, x86-64-v4 (AVX-512), x86-64-v3 (AVX2) or x86-64";
+    return std::nullopt;
+  }
   Target target;
   target.cpu = cpu.empty() || cpu == "native" ? llvm::sys::getHostCPUName().str() : cpu.str();
   llvm::StringMap<bool> features;
@@ -59,11 +66,6 @@ std::optional<Target> hw::backend::chooseTarget(llvm::StringRef cpu, std::string
   if (!machine)
     return std::nullopt;
   const llvm::MCSubtargetInfo &info = *machine->getMCSubtargetInfo();
-  if (!info.isCPUStringValid(target.cpu)) {
-    error =
-        "LLVM does not know the CPU '" + target.cpu + "'; try native, x86-64-v4 (AVX-512), x86-64-v3 (AVX2) or x86-64";
-    return std::nullopt;
-  }
   bool hasAvx512 = info.checkFeatures("+avx512f,+avx512vl,+avx512bw,+avx512dq"),
        hasAvx2 = info.checkFeatures("+avx2,+fma");
   target.vectorBytes = hasAvx512 ? 64 : hasAvx2 ? 32 : 16;
