@@ -129,11 +129,17 @@ int main(int argc, char **argv) {
   for (const CLI::App *command : app.get_subcommands({}))
     names.push_back(command->get_name());
   if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end()) {
-    fmt::print(stderr, "hwc: there is no command '{}'; the commands are {}\n", argv[1], fmt::join(names, ", "));
+    const std::string word = argv[1];
+    fmt::print(stderr, "hwc: there is no command '{}'; {} {}\n", word,
+               word.ends_with(".hw") ? "to train it:" : "the commands are",
+               word.ends_with(".hw") ? "hwc run " + word : fmt::format("{}", fmt::join(names, ", ")));
     return 1;
   }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError &error) {
+    fmt::print(stderr, "hwc: {}; see `hwc --help`. A setting of the file is given by --set NAME=VALUE\n", error.what());
+    return 1;
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
