@@ -138,7 +138,7 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ExtrasError &error) {
-    fmt::print(stderr, "hwc: {}; see `hwc --help`. A setting of the file is given by --set NAME=VALUE\n", error.what());
+    fmt::print(stderr, "hwc: {}; settings of the file are given by --set NAME=VALUE, see `hwc --help`\n", error.what());
     return 1;
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)

@@ -176,6 +176,9 @@ def unknown_flag(where):
         result = run(where, *command)
         check(0 < result.code < 128, f"{command}: {result}")
         check("nonsense" in result.err or command == ["run"], f"{command}: the message does not name it: {result}")
+    bad(where, "model.hw", words=["hwc run model.hw"])
+    bad(where, "run", "model", words=["did you mean `model.hw`"])
+    bad(where, "run", "model.hw", "--epochs", "5", words=["--epochs", "--set NAME=VALUE"])
 
 
 @test
