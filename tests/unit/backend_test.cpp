@@ -4,6 +4,7 @@
 #include "backend/CodeGen.h"
 #include "backend/Compile.h"
 #include "backend/Jit.h"
+#include "backend/Pooling.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
@@ -214,6 +215,26 @@ private:
         });
   }
 
+  /// visit(element of x, which of the windows, its position in that) for all elements of all windows.
+  template <class Op, class Visit> void forEachInWindows(Op op, Array &x, const Array &pooled, Visit visit) {
+    size_t leading = x.shape.size() - op.getWindow().size();
+    forEach(pooled.shape, [&](ArrayRef<int64_t> window) {
+      double position = 0;
+      forEach(op.getWindow(), [&](ArrayRef<int64_t> offset) {
+        SmallVector<int64_t> at(window);
+        bool isInside = true;
+        for (size_t i = 0; i < offset.size(); ++i) {
+          int64_t &index = at[leading + i];
+          index = index * op.getStride()[i] - op.getLow()[i] + offset[i];
+          isInside &= index >= 0 && index < x.shape[leading + i];
+        }
+        if (isInside)
+          visit(x.values[x.at(at)], size_t(pooled.at(window)), position);
+        ++position;
+      });
+    });
+  }
+
   void step(Operation *op) {
     Array out = arrayOf(op->getResult(0).getType());
     Type type = elementOf(op->getResult(0));
@@ -345,6 +366,24 @@ private:
             outer.append(index.begin() + rank, index.end());
             out.values[out.at(outer)] += in(0).values[in(0).at(index)];
           });
+        })
+        .Case<MaxPoolOp>([&](MaxPoolOp pool) {
+          Array at = arrayOf(pool.getIndex().getType());
+          std::fill(at.values.begin(), at.values.end(), -1);
+          forEachInWindows(pool, in(0), out, [&](double &x, size_t window, double position) {
+            if (at.values[window] < 0 || x > out.values[window])
+              out.values[window] = x, at.values[window] = position;
+          });
+          values[pool.getIndex()] = at;
+        })
+        .Case<PoolScatterOp>([&](PoolScatterOp pool) {
+          forEachInWindows(pool, out, in(0), [&](double &x, size_t window, double position) {
+            if (in(1).values[window] == position)
+              x += in(0).values[window];
+          });
+        })
+        .Case<WindowSpreadOp>([&](WindowSpreadOp pool) {
+          forEachInWindows(pool, out, in(0), [&](double &x, size_t window, double) { x += in(0).values[window]; });
         })
         .Case<IotaOp>([&](IotaOp iota) {
           forEach(out.shape,
@@ -884,6 +923,51 @@ TEST_CASE("a factor behind a mask that guards it stays there") {
       return %6 : tensor<20xf64>
     })",
                {{"guard", guard}}));
+}
+
+TEST_CASE("masks and sums of pooling's gradients are taken at the pooled size") {
+  struct Pooling {
+    const char *x, *pooled, *window;
+    bool overhangs; // windows are not all of one size: their sums are not those of the spread
+  };
+  for (const Pooling &p : {Pooling{"3x5x8x12", "3x5x4x4", "window [2, 3] stride [2, 3] pad [0, 0] [0, 0]", false},
+                           {"3x5x9x11", "3x5x4x3", "window [2, 3] stride [2, 3] pad [0, 0] [0, 0]", false},
+                           {"3x5x9x7", "3x5x4x5", "window [3, 3] stride [2, 1] pad [0, 0] [0, 0]", false},
+                           {"3x5x8x8", "3x5x4x4", "window [3, 3] stride [2, 2] pad [1, 1] [1, 1]", true},
+                           {"3x5x8x8", "3x5x3x3", "window [3, 3] stride [3, 3] pad [0, 0] [1, 1]", true}}) {
+    std::string text = fill(R"(func.func private @f(%x: tensor<$Sx$T>, %u: tensor<$Rx$T>)
+        -> (tensor<$Rx$T>, tensor<$Sx$T>, tensor<5x$T>, tensor<5x$T>, tensor<$Sx$T>) {
+      %zero = hw.constant dense<0.0> : tensor<$Sx$T>
+      %y = hw.max %x, %zero : tensor<$Sx$T>
+      %p, %i = hw.max_pool %y $window : tensor<$Sx$T> -> tensor<$Rx$T>, tensor<$Rxi32>
+      %s = hw.pool_scatter %u at %i $window : (tensor<$Rx$T>, tensor<$Rxi32>) -> tensor<$Sx$T>
+      %m = hw.compare "gt" %$rectified, %zero : tensor<$Sx$T> -> tensor<$Sxi1>
+      %g = hw.select %m, %s, %zero : tensor<$Sxi1>, tensor<$Sx$T>
+      %b = hw.reduce_sum %g dims [0, 2, 3] : tensor<$Sx$T> -> tensor<5x$T>
+      %w = hw.window_spread %u $window : tensor<$Rx$T> -> tensor<$Sx$T>
+      %a = hw.reduce_sum %w dims [0, 2, 3] : tensor<$Sx$T> -> tensor<5x$T>
+      return %p, %g, %b, %a, %w : tensor<$Rx$T>, tensor<$Sx$T>, tensor<5x$T>, tensor<5x$T>, tensor<$Sx$T>
+    })",
+                            {{"S", p.x}, {"R", p.pooled}, {"window", p.window}});
+    for (const char *type : {"f32", "f64"})
+      check(fill(text, {{"T", type}, {"rectified", "x"}}));
+
+    Context holder;
+    auto module = parseSourceString<ModuleOp>(fill(text, {{"T", "f32"}, {"rectified", "y"}}), &holder.context);
+    REQUIRE(module);
+    Block &block = (*module->getOps<func::FuncOp>().begin()).front();
+    backend::poolFirst(block);
+    Operation *end = block.getTerminator();
+    auto typeBehind = [&](unsigned result) { // of the first operand of what makes the result
+      return end->getOperand(result).getDefiningOp()->getOperand(0).getType();
+    };
+    Type x = block.getArgument(0).getType(), pooled = block.getArgument(1).getType();
+    auto scatter = end->getOperand(1).getDefiningOp<PoolScatterOp>();
+    REQUIRE(scatter);
+    CHECK(scatter.getUpdates().getDefiningOp<SelectOp>());
+    CHECK(typeBehind(2) == pooled);
+    CHECK((typeBehind(3) == x) == p.overhangs);
+  }
 }
 
 TEST_CASE("shared values: softmax and its derivative") {

@@ -648,6 +648,10 @@ const Pooling poolings[] = {
     {"3x7x8xT", "3x1x1xT", "window [7, 8] stride [1, 1] pad [0, 0] [0, 0]", 56},
     {"3x9x7xT", "3x3x4xT", "window [6, 6] stride [3, 2] pad [2, 3] [1, 2]", 36},
     {"4x16x28x28xT", "4x16x14x14xT", "window [2, 2] stride [2, 2] pad [0, 0] [0, 0]", 4},
+    // Channels last.
+    {"2x9x7x20xT", "2x4x3x20xT", "window [2, 2, 1] stride [2, 2, 1] pad [0, 0, 0] [0, 0, 0]", 4},
+    {"2x7x6x20xT", "2x4x3x20xT", "window [3, 3, 1] stride [2, 2, 1] pad [1, 1, 0] [1, 1, 0]", 9},
+    {"2x4x5xT", "2x4x5xT", "window [1, 1] stride [1, 1] pad [0, 0] [0, 0]", 1},
     // Over all dimensions: nothing else may be done row by row.
     {"17xT", "8xT", "window [3] stride [2] pad [0] [0]", 3},
     {"64x9xT", "32x9xT", "window [2, 1] stride [2, 1] pad [0, 0] [0, 0]", 2},
