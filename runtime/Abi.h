@@ -44,8 +44,8 @@ typedef struct {
   int32_t activation; // hw_activation
 } hw_matmul;
 
-/// One convolution that oneDNN does, of `spatial` dimensions (1 to 3), without groups. Activations lie channels-last and
-/// dense: x [images, input..., channels_in], y [images, output..., channels_out]. Weights lie in blocks of `block`
+/// One convolution that oneDNN does, of `spatial` dimensions (1 to 3), without groups. Activations lie channels-last
+/// and dense: x [images, input..., channels_in], y [images, output..., channels_out]. Weights lie in blocks of `block`
 /// channels, the last of a dimension filled up with zeros, which every convolution reads and writes as such:
 ///
 ///   channels_in <= 3:    [channels_out / block, kernel..., channels_in, block of channels_out]
