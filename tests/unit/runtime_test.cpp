@@ -533,6 +533,28 @@ TEST_CASE("oneDNN's convolutions agree with plain loops") {
   setThreads(availableCores());
 }
 
+TEST_CASE("a convolution that oneDNN cannot do is refused when the program loads") {
+  hw_convolution c{};
+  c.kind = HW_FORWARD;
+  c.spatial = 2;
+  c.images = 3;
+  c.channels_in = c.channels_out = 20;
+  c.block = 16;
+  for (int i = 0; i < 2; ++i) {
+    c.input[i] = 7 + i;
+    c.kernel[i] = 3;
+    c.stride[i] = c.dilation[i] = 1;
+    c.output[i] = 9; // neither 5 nor 6
+  }
+  hw_program program{};
+  program.convolutions = &c;
+  program.convolution_count = 1;
+  CHECK_THROWS_WITH_AS(OneDnn{program},
+                       doctest::Contains("cannot do the convolution of 3 images of [20, 7, 8] with a kernel of [20, "
+                                         "20, 3, 3] that this program has"),
+                       Error);
+}
+
 //---- nodes -----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("for includes its last value, and records keep the order") {
