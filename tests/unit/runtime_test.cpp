@@ -555,6 +555,60 @@ TEST_CASE("a convolution that oneDNN cannot do is refused when the program loads
                        Error);
 }
 
+TEST_CASE("oneDNN's calls for one thread have the bits of a program on one, on several threads at once") {
+  const int64_t m = 90, n = 700, k = 500;
+  const hw_matmul matmul{1, m, n, k, {0, k, 1}, {0, n, 1}, {0, n, 1}, 0, HW_RELU};
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  hw_convolution gradient{};
+  gradient.kind = HW_BACKWARD_WEIGHTS;
+  gradient.spatial = 2;
+  gradient.images = 40;
+  gradient.channels_in = gradient.channels_out = gradient.block = 16;
+  for (int i = 0; i < 2; ++i) {
+    gradient.input[i] = gradient.output[i] = 12;
+    gradient.kernel[i] = 3;
+    gradient.stride[i] = gradient.dilation[i] = gradient.low[i] = gradient.high[i] = 1;
+  }
+  hw_program program{};
+  program.matmuls = &matmul;
+  program.convolutions = &gradient;
+  program.matmul_count = program.convolution_count = 1;
+  std::vector<float> a(m * k), b(k * n), x(40 * 12 * 12 * 16), y(x.size());
+  for (auto *v : {&a, &b, &x, &y})
+    std::generate(v->begin(), v->end(), [&] { return uniform(random); });
+  auto results = [&] {
+    std::vector<float> c(m * n + 3 * 3 * 16 * 16, NAN);
+    hw_run_matmul(0, a.data(), b.data(), nullptr, c.data());
+    hw_run_convolution(0, x.data(), y.data(), nullptr, c.data() + m * n);
+    return c;
+  };
+  const int width = threads();
+  setThreads(1);
+  const std::vector<float> expected = [&] {
+    OneDnn alone(program);
+    return results();
+  }();
+  setThreads(2);
+  OneDnn shared(program);
+  std::atomic<int> same = 0;
+  std::vector<std::thread> lanes;
+  for (int lane = 0; lane < 4; ++lane)
+    lanes.emplace_back([&, one = std::make_shared<OneDnn>(program, OneDnn::Width::one)] {
+      runAlone();
+      one->serveThisThread();
+      for (int round = 0; round < 20; ++round)
+        same += results() == expected;
+    });
+  const std::vector<float> split = results();
+  for (std::thread &lane : lanes)
+    lane.join();
+  CHECK(same == 80);
+  CHECK(std::equal(split.begin(), split.end(), expected.begin(),
+                   [](float x, float y) { return std::abs(x - y) < 1e-2; }));
+  setThreads(width);
+}
+
 //---- nodes -----------------------------------------------------------------------------------------------------------
 
 TEST_CASE("for includes its last value, and records keep the order") {
