@@ -49,6 +49,15 @@ bool keepsToItself(Operation *op) {
             }).wasInterrupted();
 }
 
+/// Whether no two turns write the same file: names carry the loop's variable.
+bool savesByTurn(study::ForOp loop) {
+  return !loop.walk([&](study::SaveOp save) {
+                return llvm::is_contained(save.getOperands(), loop.getBody().getArgument(0)) ? WalkResult::advance()
+                                                                                             : WalkResult::interrupt();
+              })
+              .wasInterrupted();
+}
+
 /// Finds the parts of one block.
 class BlockGrouper {
 public:
@@ -67,7 +76,12 @@ public:
         close(&op);
         needed.clear();
       }
-      if (needed.empty() && isRun(&op))
+      bool begins = needed.empty() && isRun(&op);
+      if (savesAgain(&op, begins ? parts.size() : parts.size() - 1)) {
+        close(&op);
+        savesAgain(&op, 0);
+      }
+      if (begins)
         parts.emplace_back();
       if (parts.empty())
         continue;
@@ -95,6 +109,13 @@ private:
     return needed;
   }
 
+  /// Whether `op`, in the part of that number, writes a file that another part has written: the last one stays.
+  bool savesAgain(Operation *op, size_t part) {
+    bool again = false;
+    op->walk([&](study::SaveOp save) { again |= saved.try_emplace(save.getName(), part).first->second != part; });
+    return again && !parts.empty();
+  }
+
   /// The parts so far end before `next`; two and more become one op there.
   void close(Operation *next) {
     if (parts.size() > 1) {
@@ -103,6 +124,7 @@ private:
     }
     parts.clear();
     partOf.clear();
+    saved.clear();
   }
 
   /// The part that alone reads what `op` computes, if there is one.
@@ -206,6 +228,7 @@ private:
   Block &block;
   SmallVector<SmallVector<Operation *>> parts; // what each does, without its arithmetic
   llvm::DenseMap<Operation *, unsigned> partOf;
+  llvm::StringMap<size_t> saved; // of a file's name, the part
 };
 
 struct Together : PassWrapper<Together, OperationPass<ModuleOp>> {
@@ -222,7 +245,7 @@ struct Together : PassWrapper<Together, OperationPass<ModuleOp>> {
   void group(Block &block) {
     for (auto loop : block.getOps<study::ForOp>()) {
       group(loop.getBody().front());
-      loop.setIndependent(loop.getInits().empty() && keepsToItself(loop));
+      loop.setIndependent(loop.getInits().empty() && keepsToItself(loop) && savesByTurn(loop));
     }
     BlockGrouper(block).run();
   }

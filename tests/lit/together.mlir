@@ -82,6 +82,7 @@ func.func @study() {
 // CHECK: "study.for"{{.*}} <{variable = "carries"}>
 // CHECK: "study.for"{{.*}} <{variable = "reads"}>
 // CHECK: "study.for"{{.*}} <{variable = "draws"}>
+// CHECK: "study.for"{{.*}} <{variable = "overwrites"}>
 func.func @study() {
   %n = hw.constant dense<1.0> : tensor<f64>
   "study.for"(%n, %n) <{variable = "yes"}> ({
@@ -105,5 +106,46 @@ func.func @study() {
     "study.plot"() <{spec = "{}", loop_names = []}> : () -> ()
     study.yield
   }) : (tensor<f64>, tensor<f64>) -> ()
+  "study.for"(%n, %a) <{variable = "overwrites"}> ({
+  ^bb0(%i: tensor<f64>):
+    "study.save"(%a) <{name = "a", format = "npy", names = ["a"], loop_names = [], table = "", column = ""}> : (tensor<f64>) -> ()
+    study.yield
+  }) : (tensor<f64>, tensor<f64>) -> ()
+  return
+}
+
+// -----
+
+// Two that save under one name run one after the other: the file is the second one's. What comes then begins anew.
+// CHECK-LABEL: func.func @study()
+// CHECK: "study.together"() ({
+// CHECK: "study.for"{{.*}} <{variable = "one"}>
+// CHECK: "study.save"
+// CHECK-NEXT: study.yield
+// CHECK-NEXT: }, {
+// CHECK: %[[B:.*]] = "study.for"{{.*}} <{variable = "two"}>
+// CHECK-NOT: "study.save"
+// CHECK: study.yield %[[B]]
+// CHECK-NEXT: }) : () ->
+// CHECK-NEXT: "study.save"
+// CHECK: "study.for"{{.*}} <{variable = "three"}>
+func.func @study() {
+  %n = hw.constant dense<1.0> : tensor<f64>
+  %x = study.dataset "npy" "x.npy" "" classes 0 : tensor<3xf64>
+  %a = "study.for"(%n, %n, %x) <{variable = "one"}> ({
+  ^bb0(%i: tensor<f64>, %c: tensor<3xf64>):
+    study.yield %c : tensor<3xf64>
+  }) : (tensor<f64>, tensor<f64>, tensor<3xf64>) -> tensor<3xf64>
+  "study.save"(%a) <{name = "net", format = "npy", names = ["net"], loop_names = [], table = "", column = ""}> : (tensor<3xf64>) -> ()
+  %b = "study.for"(%n, %n, %x) <{variable = "two"}> ({
+  ^bb0(%i: tensor<f64>, %c: tensor<3xf64>):
+    study.yield %c : tensor<3xf64>
+  }) : (tensor<f64>, tensor<f64>, tensor<3xf64>) -> tensor<3xf64>
+  "study.save"(%b) <{name = "net", format = "npy", names = ["net"], loop_names = [], table = "", column = ""}> : (tensor<3xf64>) -> ()
+  %c = "study.for"(%n, %n, %x) <{variable = "three"}> ({
+  ^bb0(%i: tensor<f64>, %c: tensor<3xf64>):
+    study.yield %c : tensor<3xf64>
+  }) : (tensor<f64>, tensor<f64>, tensor<3xf64>) -> tensor<3xf64>
+  "study.save"(%c) <{name = "other", format = "npy", names = ["net"], loop_names = [], table = "", column = ""}> : (tensor<3xf64>) -> ()
   return
 }
