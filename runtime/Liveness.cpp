@@ -261,6 +261,7 @@ private:
     if (deeper && at == body.size())
       doesNotFit(place);
     before(body, live, deeper ? at + 1 : at);
+    result.innermost = nullptr;
     if (deeper)
       within(*body[at], depth + 1, live);
   }
@@ -268,6 +269,7 @@ private:
   void within(const Node &node, size_t depth, Set &live) {
     const FrameState &state = frame(depth, INT64_MAX);
     const bool deeper = depth + 1 < frames.size();
+    result.innermost = &node;
     switch (node.kind) {
     case NodeKind::loop: {
       const auto &loop = static_cast<const ForNode &>(node);

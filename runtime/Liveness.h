@@ -12,6 +12,7 @@ namespace hw::runtime {
 struct PlaceInPlan {
   std::vector<const Slot *> live;           ///< in the plan's order
   std::vector<const TrainNode *> trainings; ///< that are being run, innermost first
+  const Node *innermost = nullptr;          ///< that is being run; none between two nodes of a body
 };
 
 /// The place of `plan` that `frames` give: outermost a node of plan.body. Throws one sentence that opens with `place`

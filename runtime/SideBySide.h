@@ -19,8 +19,8 @@
 
 namespace hw::runtime {
 
-/// How many lanes the `turns` turns of an independent node are worth on `threads` threads: as many as finish soonest by
-/// estimate, within some memory; or 0 if it is sooner to run one turn after another, each on all threads.
+/// How many lanes run the `turns` turns of an independent node on `threads` threads: one a thread, within some memory;
+/// or 0 if an estimate says that they are done sooner one after another, each on all threads.
 int lanesFor(const Plan &plan, const TurnsNode &node, int64_t turns, int threads);
 
 class Team;

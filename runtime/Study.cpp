@@ -46,24 +46,28 @@ void Study::writeTables(bool close) {
 
 //---- turns side by side ----------------------------------------------------------------------------------------------
 
+/// Turns that were under way side by side when the checkpoint was written.
+static int underWay(const CheckpointFile &checkpoint) {
+  const auto &turns = checkpoint.state().turns;
+  const auto count =
+      std::count_if(turns.begin(), turns.end(), [](const WalkState &turn) { return !turn.frames.empty(); });
+  if (count > threads())
+    doesNotFit(checkpoint.place());
+  if (count > 1 && Marks::current())
+    fail("{} has {} runs side by side, of which a timeline cannot be made: leave --trace away", checkpoint.place(),
+         count);
+  return static_cast<int>(count);
+}
+
 void Study::runTurns(TurnsNode &node, Frame &frame, int64_t end) {
   // Where the checkpoint's place is deeper than this frame, a turn was under way by itself.
   const bool isFree = pending.empty() && !wholes && !replaying && options.sideBySide && node.isIndependent();
+  const CheckpointFile *checkpoint = isFree ? std::exchange(resumed, nullptr) : nullptr;
   int count = isFree ? lanesFor(program.plan, node, end, threads()) : 0;
-  const CheckpointFile *checkpoint = pending.empty() ? std::exchange(resumed, nullptr) : nullptr;
   if (count > 0 && Marks::current())
     count = 1; // these have one clock a thread of the program
-  if (checkpoint) {
-    const auto &turns = checkpoint->state().turns;
-    if (!node.isIndependent())
-      doesNotFit(checkpoint->place());
-    const auto begun = static_cast<int>(
-        std::count_if(turns.begin(), turns.end(), [](const WalkState &turn) { return !turn.frames.empty(); }));
-    if (begun > 1 && Marks::current())
-      fail("{} has {} runs side by side, of which a timeline cannot be made: leave --trace away", checkpoint->place(),
-           begun);
-    count = std::max({count, begun, 1});
-  }
+  if (checkpoint)
+    count = std::max({count, underWay(*checkpoint), 1});
   if (count == 0)
     return Walk::runTurns(node, frame, end);
   lanes = std::max<int64_t>(lanes, count);
@@ -148,8 +152,12 @@ void Study::resume(const CheckpointFile &checkpoint) {
   restore(state, checkpoint, "");
   for (const auto &[name, extension] : state.files)
     options.out->fileName(name, extension);
-  if (!state.turns.empty())
+  if (!state.turns.empty()) {
+    const auto *node = dynamic_cast<const TurnsNode *>(place.innermost);
+    if (!node || !node->isIndependent())
+      doesNotFit(checkpoint.place());
     resumed = &checkpoint;
+  }
   lanes = state.sideBySide;
   start -= toDuration(state.seconds);
 }
