@@ -6,6 +6,7 @@
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
 
+#include <atomic>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -15,7 +16,8 @@ namespace hw::runtime {
 
 //---- signals ---------------------------------------------------------------------------------------------------------
 
-static volatile std::sig_atomic_t signalled = 0;
+static std::atomic<int> signalled = 0; // any thread may get the signal
+static_assert(std::atomic<int>::is_always_lock_free, "as a signal handler needs it");
 
 static void onSignal(int number) {
   signalled = number;
