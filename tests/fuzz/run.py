@@ -23,12 +23,13 @@ TENSOR = {"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": 
           "h": {"dtype": "F16", "shape": [3], "data_offsets": [24, 30]}, "__metadata__": {"format": "pt"}}
 NPY = npy("(3, 2)", bytes(48))
 IDX = idx((2, 3, 3), bytes(range(18)))
-STATE = json.dumps({"version": 1, "program": "fit", "identity": "x", "hwc": "0.1.0", "cpu": "znver5", "oneDNN": "3.2", "vector_bytes": 64, "threads": 2, "quick": False,
+STATE = json.dumps({"version": 2, "program": "fit", "identity": "x", "hwc": "0.1.0", "cpu": "znver5", "oneDNN": "3.2", "vector_bytes": 64, "threads": 2, "quick": False,
                     "settings": [["rate", 0.1]], "started": "2026-01-01T00:00:00Z", "command": ["hwc", "run"], "seconds": 1.5, "resumed": 0, "stopping": False,
                     "files": [["net", ".safetensors"]], "sums": {"w": 1},
                     "frames": [{"at": 3, "part": 0, "numbers": [1, "nan", "inf"]}],
                     "trainings": [{"label": "net", "loops": [["run", 1]], "seed": 1, "loss": 0.5, "seconds": 1, "epochs": 2, "steps": 4, "end": "finished"}],
-                    "tables": [{"name": "t", "rows": 2, "texts": ["a"]}]}).encode()
+                    "tables": [{"name": "t", "rows": 2, "texts": ["a"]}], "side_by_side": 2,
+                    "turns": [{"frames": [{"at": 0, "part": 1, "numbers": [5]}], "stopping": False, "trainings": [], "tables": []}]}).encode()
 CSV = "a,b\n1,-2.5e3\r\n\"3\",4\n".encode()
 
 # The first of each is a file that must be read; the fuzzer grows the rest from all of them.
@@ -40,7 +41,7 @@ SEEDS = {
     "cifar10": [bytes([3]) + bytes(3072), (bytes([9]) + bytes(3072)) * 2, bytes([10]) + bytes(3072), bytes(3072)],
     "safetensors": [safetensors(TENSOR, bytes(30)), safetensors({}, b""), safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"\1"),
                     safetensors({"w": {"dtype": "F64", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 8]}}, bytes(8))],
-    "checkpoint": [STATE, b"{}", b'{"version": 2}', b"[" * 5000],
+    "checkpoint": [STATE, b"{}", b'{"version": 3}', b"[" * 5000],
     "csv": [CSV, b"1,2\n3,4\n", b"\xef\xbb\xbfx\n1e308\n", gzip.compress(CSV)],
     "gzip": [b"\1" + gzip.compress(b"abc" * 100), b"\0" + gzip.compress(b"one") + gzip.compress(b"two"), b"\2plain", b"\3" + gzip.compress(os.urandom(99))[:-4]],
 }

@@ -1269,6 +1269,7 @@ TEST_SUITE("plot") {
     CHECK(result.status == 128 + 9);
     result = runProcess({"sh", "-c", "cat; echo $0; pwd >&2; exit 7", "`x`"}, here, 20); // stdin is empty
     CHECK(result.status == 7);
+    CAPTURE(result.output);
     CHECK(result.output.find("`x`\n") == 0);
     close(here);
   }
