@@ -82,7 +82,7 @@ Val Elaborator::evalRef(const std::string &name, SourceRange range) {
     return table;
   }
   // `hwc gradcheck` records nothing, nor does what has an error: what reads a table is passed over.
-  if ((options.mode == ElaborateOptions::Gradcheck || diagnostics.hasErrors()) && recorded.count(name))
+  if ((options.mode == ElaborateOptions::Gradcheck && recorded.count(name)) || unsure.count(name))
     throw Failure{};
   std::string help = nearest(name, visibleNames());
   if (inFunction && calls.back().fn->range.source == file.source) {
