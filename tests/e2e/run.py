@@ -15,6 +15,7 @@ import re
 import select
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -891,6 +892,16 @@ def emit_stages(where):
             check(plan.get("version") == 1 and plan.get("body"), "the plan has no version or body")
         if stage == "derivatives":
             check(b"hw.grad" not in result.raw, "a derivative is left unexpanded")
+
+
+@test
+def device_in_the_way(where):
+    """`-o` that names a pipe or a device does not put a file in its place"""
+    write(where, {"model.hw": MINI})
+    os.mkfifo(f"{where}/pipe")
+    for command in (["emit", "model.hw", "--stage", "plan", "-o", "pipe"], ["build", "model.hw", "-o", "pipe"], ["emit", "model.hw", "--stage", "plan", "-o", "/dev/null"]):
+        bad(where, *command, words=["device or a pipe", "another name"])
+    check(stat.S_ISFIFO(os.stat(f"{where}/pipe").st_mode) and stat.S_ISCHR(os.stat("/dev/null").st_mode), "something was replaced")
 
 
 @test
