@@ -14,22 +14,15 @@ public:
       : train(train), size(size), isLibrary(isLibrary), builder(train) {}
 
   void run() {
-    auto chosen = choose();
-    if (chosen.empty())
-      return;
-    for (unsigned number : chosen)
+    for (unsigned number : choose())
       carryBlocked(number);
   }
 
 private:
-  /// Where the carried values start among a region's arguments.
-  unsigned firstOf(Region &region) {
-    return &region == &train.getStep() || &region == &train.getTail() ? (train.getBatch() ? 3 : 2) : 2;
-  }
-  Value carried(unsigned number) { return train.getStep().getArgument(firstOf(train.getStep()) + number); }
+  Value carried(unsigned number) { return train.getStep().getArgument(train.firstCarried(train.getStep()) + number); }
   std::optional<unsigned> numberOf(Value value) {
     auto argument = dyn_cast<BlockArgument>(value);
-    unsigned first = firstOf(train.getStep());
+    unsigned first = train.firstCarried(train.getStep());
     if (!argument || argument.getOwner() != &train.getStep().front() || argument.getArgNumber() < first ||
         argument.getArgNumber() - first >= train.getInits().size())
       return std::nullopt;
@@ -96,7 +89,7 @@ private:
     for (Region &region : train->getRegions()) {
       if (region.empty())
         continue;
-      BlockArgument argument = region.getArgument(firstOf(region) + number);
+      BlockArgument argument = region.getArgument(train.firstCarried(region) + number);
       Operation *yield = region.front().getTerminator();
       argument.setType(blocked);
       auto isPassedOn = [&](OpOperand &use) { return use.getOwner() == yield && use.getOperandNumber() == number; };

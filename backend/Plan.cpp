@@ -515,7 +515,7 @@ private:
       object["tail_indices"] = slotFor(tail.getArgument(2), -1);
     }
     auto turn = [&](Region &region, const char *bodyKey, const char *lossKey, const char *diagnoseKey) {
-      object[bodyKey] = carriedBody(region, hasRows ? 3 : 2, carried);
+      object[bodyKey] = carriedBody(region, train.firstCarried(region), carried);
       if (failed)
         return;
       Value loss = region.front().getTerminator()->getOperands().back();

@@ -75,15 +75,14 @@ LogicalResult TrainOp::verify() {
     return emitOpError("needs a name and a role for each carried value");
   if (getEveryPeriod().size() != getEvery().size() || getEveryUnit().size() != getEvery().size())
     return emitOpError("needs a period and a unit for each every region");
-  unsigned leading = getBatch() ? 3 : 2;
   bool needsTail = getBatch() && getRows() % getBatch();
   if (needsTail != !getTail().empty())
     return emitOpError("has a tail region exactly if batches do not divide the rows");
-  if (failed(checkRegion(*this, getStep(), "step", leading, getResultTypes(), 1)) ||
-      (needsTail && failed(checkRegion(*this, getTail(), "tail", leading, getResultTypes(), 1))))
+  if (failed(checkRegion(*this, getStep(), "step", firstCarried(getStep()), getResultTypes(), 1)) ||
+      (needsTail && failed(checkRegion(*this, getTail(), "tail", firstCarried(getTail()), getResultTypes(), 1))))
     return failure();
   for (Region &region : getEvery())
-    if (failed(checkRegion(*this, region, "every", 2, getResultTypes(), 0)))
+    if (failed(checkRegion(*this, region, "every", firstCarried(region), getResultTypes(), 0)))
       return failure();
   return success();
 }

@@ -161,6 +161,13 @@ def TrainOp : Study_Op<"train", [SingleBlock]> {
                        DenseI64ArrayAttr:$every_period, StrArrayAttr:$every_unit);
   let results = (outs Variadic<Hw_Tensor>:$results);
   let regions = (region SizedRegion<1>:$step, AnyRegion:$tail, VariadicRegion<SizedRegion<1>>:$every);
+  let extraClassDeclaration = [{
+    /// Where the carried values start among the arguments of one of the regions.
+    unsigned firstCarried(::mlir::Region &region) {
+      bool isStep = &region == &getStep() || &region == &getTail();
+      return isStep && getBatch() ? 3 : 2;
+    }
+  }];
   let hasVerifier = 1;
 }
 

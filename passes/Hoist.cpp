@@ -13,8 +13,6 @@ using namespace hw;
 
 namespace {
 
-bool isCheap(Operation *op) { return isa<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(op); }
-
 class RegionHoister {
 public:
   explicit RegionHoister(Region &region) : region(region) {}

@@ -29,18 +29,15 @@ bool isArithmetic(Operation *op) { return !isa<study::StudyDialect, func::FuncDi
 
 /// Cheaper to redo than to keep: cloned into each function that reads it, never passed.
 bool isRepeatable(Value value) {
-  return isa_and_nonnull<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(value.getDefiningOp());
+  return value.getDefiningOp() && isCheap(value.getDefiningOp());
 }
-
-/// Reads from outside the program: has its value before anything runs.
-bool isSource(Operation *op) { return isa<study::SettingOp, study::DatasetOp>(op); }
 
 /// Where the carried values of a loop's region start among its arguments, or none for other regions.
 std::optional<unsigned> firstCarried(Region &region) {
   if (isa<study::ForOp>(region.getParentOp()))
     return 1;
   if (auto train = dyn_cast<study::TrainOp>(region.getParentOp()))
-    return &region == &train.getStep() || &region == &train.getTail() ? (train.getBatch() ? 3 : 2) : 2;
+    return train.firstCarried(region);
   return std::nullopt;
 }
 

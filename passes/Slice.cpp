@@ -4,6 +4,10 @@
 using namespace mlir;
 using namespace hw;
 
+bool hw::isSource(Operation *op) { return isa<study::SettingOp, study::DatasetOp>(op); }
+
+bool hw::isCheap(Operation *op) { return isa<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(op); }
+
 llvm::SetVector<Value> hw::inputsOf(Operation *op) {
   llvm::SetVector<Value> inputs(op->operand_begin(), op->operand_end());
   if (op->getNumRegions())

@@ -5,6 +5,12 @@
 
 namespace hw {
 
+/// Reads from outside the program: has its value before anything runs.
+bool isSource(mlir::Operation *op);
+
+/// Cheaper to redo where it is read than to keep.
+bool isCheap(mlir::Operation *op);
+
 /// The values an op reads: its operands, then what its regions capture.
 llvm::SetVector<mlir::Value> inputsOf(mlir::Operation *op);
 

@@ -20,12 +20,6 @@ namespace {
 
 bool isArithmetic(Operation *op) { return isa<HwDialect>(op->getDialect()); }
 
-/// Pure, and known before anything runs.
-bool isSource(Operation *op) { return isa<study::SettingOp, study::DatasetOp>(op); }
-
-/// Cheaper to redo in each part than to keep.
-bool isCheap(Operation *op) { return isa<ConstantOp, IotaOp, BroadcastOp, ReshapeOp>(op); }
-
 /// What takes time: a part has one of these at least.
 bool isRun(Operation *op) { return isa<study::TrainOp, study::ForOp, study::BatchesOp, study::DenseOp>(op); }
 
