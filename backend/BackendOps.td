@@ -50,6 +50,25 @@ def UnblockOp : Op<Hwb_Dialect, "unblock", [Pure]> {
   let hasVerifier = 1;
 }
 
+def MapOp : Op<Hwb_Dialect, "map", [IsolatedFromAbove, RecursiveMemoryEffects, SingleBlock]> {
+  let summary = "groups of a batch, each on a thread of its own from the first op to the last";
+  let description = [{
+    The operands that `mapped` says are cut along dimension 0 into `groups` equal parts; for each the body gets its part of these, and the whole of the others.
+    A result is what the body yields for all of them: put together along dimension 0; or, where `summed` says so, [parts, ...], element p being the sum of what it
+    yields for groups p * k, ..., p * k + k - 1, with k = groups / parts rounded up.
+  }];
+  let arguments = (ins Variadic<Hw_Tensor>:$operands, I64Attr:$groups, I64Attr:$parts, DenseBoolArrayAttr:$mapped, DenseBoolArrayAttr:$summed);
+  let results = (outs Variadic<Hw_Tensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
+}
+
+def YieldOp : Op<Hwb_Dialect, "yield", [Pure, Terminator, HasParent<"MapOp">]> {
+  let summary = "the results of a map's body";
+  let arguments = (ins Variadic<Hw_Tensor>:$operands);
+  let assemblyFormat = "$operands attr-dict `:` type($operands)";
+}
+
 def ConvolutionOp : Op<Hwb_Dialect, "convolution", [Pure]> {
   let summary = "a convolution by oneDNN, or one of its gradients";
   let description = [{

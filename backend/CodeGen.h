@@ -36,8 +36,9 @@ public:
 private:
   class FunctionEmitter;
   llvm::Function *kernelFor(const Stage &stage, llvm::StringRef name);
-  unsigned matmulFor(const Step &step);
-  unsigned convolutionFor(ConvolutionOp op);
+  /// Numbers in the descriptor; `alone` as there.
+  unsigned matmulFor(const Step &step, bool alone);
+  unsigned convolutionFor(ConvolutionOp op, bool alone);
   llvm::Function *checkFunction(DType type);
   llvm::Constant *constantData(mlir::Value value);
 

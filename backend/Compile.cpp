@@ -51,6 +51,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
     input.entries[function.getName().str()] = unsigned(emitter.getEntries().size());
     emitter.addFunction(name, list);
     compiled.scratch = std::max(compiled.scratch, list.scratch);
+    compiled.threadScratch = std::max(compiled.threadScratch, list.threadScratch);
   }
   for (auto [function, twin] : steps) {
     SmallVector<Operation *> operations;

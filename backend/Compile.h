@@ -26,6 +26,7 @@ struct Compiled {
   std::string object;                // ELF, exports hw_program_descriptor
   std::string plan;                  // JSON: docs/design.md
   int64_t arena = 0, scratch = 0;    // bytes
+  int64_t threadScratch = 0;         // that each thread needs besides
   int64_t diagnosisScratch = 0;      // what the search for a NaN's origin needs in place of `scratch`
   std::string kernels, ir, assembly; // if asked for
 };

@@ -29,10 +29,13 @@ struct ExternalPattern {
 ExternalPattern matchExternal(mlir::Value product);
 ExternalPattern matchExternal(DotGeneralOp dot);
 
-/// Rewrites an entry function so that every dot_general has at most one batch, free and contracted dimension a side and
-/// operands that the chosen way can read; and masks `x > 0` of values that are also rectified read the rectified value,
-/// so that x need not be kept.
+/// Rewrites of an entry function as a whole: masks `x > 0` of values that are also rectified read the rectified value,
+/// so that x need not be kept; pooling's masks and sums are taken at the pooled size; layouts are chosen.
 void prepare(mlir::Block &block, Products products, const Target &target);
+/// Then, of the function and of what became the body of a map: convolutions and pooling that no library does become
+/// loops, and every dot_general gets at most one batch, free and contracted dimension a side and operands that the
+/// chosen way can read.
+void prepareLoops(mlir::Block &block, Products products);
 
 /// Whether all of the value is a constant 0.0 (or -0.0).
 bool isZero(mlir::Value value);

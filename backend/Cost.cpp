@@ -11,12 +11,11 @@ namespace {
 
 // The machine, in round numbers that hold for x86-64 server cores of the last ten years. First-level caches are 32 to
 // 48 KiB, second-level ones 1 to 2 MiB, of which a task may count on half.
-constexpr int64_t kFirstLevel = 32 << 10, kSecondLevel = 1 << 20;
+constexpr int64_t kFirstLevel = 32 << 10;
 constexpr double kCyclesPerMicrosecond = 3000;
 // A task should take long enough that handing it out does not show, and the first two longer: to wait for each other at
 // the end of a phase costs about a microsecond.
 constexpr double kTaskMicroseconds = 2, kFirstTaskMicroseconds = 4;
-constexpr int64_t kMostTasks = 32;
 
 int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -72,6 +71,17 @@ bool hw::backend::goesToLibrary(mlir::Operation *convolution, Products products,
   return llvm::TypeSwitch<mlir::Operation *, bool>(convolution)
       .Case<ConvOp, ConvBackwardDataOp, ConvBackwardWeightsOp>(
           [&](auto op) { return goesToOneDnn(op, products, target); });
+}
+
+int64_t hw::backend::chooseGroup(int64_t images, int64_t bytesPerImage) {
+  constexpr int64_t fewest = 8; // groups: tasks for the threads of most machines
+  if (images < fewest || images * bytesPerImage <= 2 * kSecondLevel)
+    return images;
+  int64_t best = 1;
+  for (int64_t size = 2; size * fewest <= images && size * bytesPerImage <= kSecondLevel; ++size)
+    if (images % size == 0)
+      best = size;
+  return best;
 }
 
 bool hw::backend::prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement) {
@@ -299,10 +309,10 @@ double hw::backend::cyclesOf(const Product &p, const Tiling &t, int64_t m, int64
 
 namespace {
 
-int64_t wantedTasks(double cycles) {
+int64_t wantedTasks(double cycles, const Target &target) {
   double microseconds = cycles / kCyclesPerMicrosecond;
   int64_t wanted = 1;
-  while (wanted < kMostTasks &&
+  while (wanted < target.mostTasks &&
          microseconds / double(wanted * 2) >= (wanted == 1 ? kFirstTaskMicroseconds : kTaskMicroseconds))
     wanted *= 2;
   return wanted;
@@ -335,7 +345,7 @@ void chooseKernelTasks(Step &step, const Target &target) {
     if (root.kind == RootKind::Store)
       bytes += double(kernel.points()) * bytesOf(kernel.bufferTypes[root.buffer]);
   cycles = std::max(cycles, bytes / 12); // from memory, a core gets about 12 bytes a cycle
-  int64_t wanted = wantedTasks(cycles);
+  int64_t wanted = wantedTasks(cycles, target);
   step.why = workText(cycles);
   if (wanted == 1 || rank == 0)
     return;
@@ -377,7 +387,7 @@ void chooseProductTasks(Step &step, const Target &target) {
   Tiling &t = stage.tiling;
   int64_t rowTiles = ceilDiv(p.m, t.rows), columnTiles = ceilDiv(p.n, t.columns());
   double cycles = cyclesOf(p, t, p.m, p.k);
-  int64_t wanted = wantedTasks(cycles);
+  int64_t wanted = wantedTasks(cycles, target);
   step.why = workText(cycles);
   bool hasSums = stage.kernel.has(RootKind::Sum);
   // The dimension with enough tiles, in the order in which tasks share least of what they read.
@@ -489,7 +499,7 @@ bool hw::backend::chooseRows(Step &region, const RowTraffic &traffic, const Targ
     // Rows that leave the first-level cache between stages cost a few cycles a line.
     cycles += double(tile * traffic.localBytes) / 64 * (tile * traffic.localBytes > kFirstLevel ? 3 : 1);
     cycles += double(traffic.sharedBytes) / 64;
-    int64_t tiles = ceilDiv(rows, tile), wanted = std::min(tiles, wantedTasks(cycles * double(tiles) / 4));
+    int64_t tiles = ceilDiv(rows, tile), wanted = std::min(tiles, wantedTasks(cycles * double(tiles) / 4, target));
     for (int64_t tasks = 1; tasks <= wanted; ++tasks) {
       if (tasks > 1 && tasks % 2 && tasks < wanted)
         continue;

@@ -12,6 +12,13 @@ bool goesToLibrary(DotGeneralOp dot, Products products);
 /// Whether oneDNN does the convolution (any of the three ops): it has f32 only, and ours has the groups.
 bool goesToLibrary(mlir::Operation *convolution, Products products, const Target &target);
 
+/// What a core's second-level cache holds, in bytes.
+constexpr int64_t kSecondLevel = 1 << 20;
+
+/// How many of a batch's images, each with so many bytes in a layer, a thread takes at a time from layer to layer; all
+/// of them where threads are better to share each layer. A divisor of `images`.
+int64_t chooseGroup(int64_t images, int64_t bytesPerImage);
+
 /// Whether a value of so many elements that several kernels use is better computed in each of them, at `cost` additions
 /// an element, than kept in memory.
 bool prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement);

@@ -27,6 +27,40 @@ LogicalResult WindowsOp::verify() {
   return success();
 }
 
+LogicalResult MapOp::verify() {
+  Block &body = getBody().front();
+  auto yielded = body.getTerminator()->getOperands();
+  if (body.getNumArguments() != getOperands().size() || getMapped().size() != getOperands().size() ||
+      yielded.size() != getNumResults() || getSummed().size() != getNumResults())
+    return emitOpError("needs an argument of its body for each operand, and a value for each result");
+  auto times = [](Type part, int64_t groups) -> Type {
+    auto tensor = cast<RankedTensorType>(part);
+    SmallVector<int64_t> shape(tensor.getShape());
+    if (shape.empty())
+      return {};
+    shape[0] *= groups;
+    return tensor.clone(shape);
+  };
+  for (auto [i, operand] : llvm::enumerate(getOperands())) {
+    Type part = body.getArgument(unsigned(i)).getType();
+    if (operand.getType() != (getMapped()[i] ? times(part, int64_t(getGroups())) : part))
+      return emitOpError() << "cannot hand operand " << i << " to its body";
+  }
+  for (auto [i, result] : llvm::enumerate(getResults())) {
+    Type part = yielded[i].getType();
+    if (result.getType() != (getSummed()[i] ? partsOf(part, int64_t(getParts())) : times(part, int64_t(getGroups()))))
+      return emitOpError() << "cannot gather result " << i << " from its body";
+  }
+  return success();
+}
+
+Type hw::backend::partsOf(Type type, int64_t parts) {
+  auto tensor = cast<RankedTensorType>(type);
+  SmallVector<int64_t> shape{parts};
+  llvm::append_range(shape, tensor.getShape());
+  return tensor.clone(shape);
+}
+
 SmallVector<int64_t> hw::backend::blockedShape(ArrayRef<int64_t> weights, int64_t size, bool turned) {
   auto blocks = [&](int64_t channels) { return (channels + size - 1) / size; };
   SmallVector<int64_t> shape{blocks(weights[0])};

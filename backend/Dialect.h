@@ -8,6 +8,9 @@
 
 namespace hw::backend {
 
+/// The type of `parts` tensors of this one.
+mlir::Type partsOf(mlir::Type type, int64_t parts);
+
 /// The shape of weights [O, I, K...] in blocks of `size` channels: see hwb.block.
 llvm::SmallVector<int64_t> blockedShape(llvm::ArrayRef<int64_t> weights, int64_t size, bool turned);
 

@@ -91,8 +91,10 @@ bool hw::backend::isInlinable(Operation *op) {
                                   ConstantOp, RandomBitsOp, StopGradientOp>(op);
 }
 
-/// A call of the runtime, which reads its operands as they lie in memory.
-static bool isLibraryCall(Operation *op) { return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, ConvolutionOp>(op); }
+/// A call of the runtime, or a map, which reads its operands as they lie in memory.
+static bool isLibraryCall(Operation *op) {
+  return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, ConvolutionOp, MapOp>(op);
+}
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
   Operation *op = value.getDefiningOp();
@@ -260,7 +262,7 @@ public:
 
   FusionPlan run() {
     for (Operation &op : block)
-      if (!isa<func::ReturnOp>(op))
+      if (!op.hasTrait<OpTrait::IsTerminator>())
         ops.push_back(&op);
     storeWhatMustBe();
     if (options.fuse)
@@ -381,7 +383,7 @@ private:
     auto &kernels = inlinedBy[value];
     int64_t &points = largest[value];
     for (Operation *user : value.getUsers()) {
-      if (isa<func::ReturnOp, DotGeneralOp>(user) || isLibraryCall(user))
+      if (user->hasTrait<OpTrait::IsTerminator>() || isa<DotGeneralOp>(user) || isLibraryCall(user))
         continue; // these need it stored, if at all: a view's base was forced
       Value result = user->getResult(0);
       if (isInlinable(user) && !plan.isStored(result)) {
@@ -477,7 +479,8 @@ private:
         })
         .Default([&](Operation *) {
           Unit unit{Unit::Library, op, {}, 0, false, {}, {}};
-          unit.roots.push_back({RootKind::Store, op, {}, op->getResult(0)});
+          for (Value result : op->getResults())
+            unit.roots.push_back({RootKind::Store, op, {}, result});
           addUnit(std::move(unit));
         });
   }

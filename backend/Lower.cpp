@@ -1,5 +1,6 @@
 // From a fusion plan to steps over placed buffers: donations, partial sums, liveness.
 #include "backend/Layouts.h"
+#include "backend/Map.h"
 #include "backend/Plan.h"
 #include "backend/Steps.h"
 #include "llvm/Support/raw_ostream.h"
@@ -13,7 +14,7 @@ namespace {
 class Lowering {
 public:
   Lowering(Block &block, ArrayRef<int64_t> donations, const Target &target, const FusionOptions &options)
-      : block(block), donations(donations), target(target), plan(planFusion(block, options)) {}
+      : block(block), donations(donations), target(target), options(options), plan(planFusion(block, options)) {}
 
   StepList run() {
     makeBuffers();
@@ -43,7 +44,7 @@ public:
         continue;
       Step step(Step::Check, unit.roots[0].op->getLoc());
       step.inputs = {bufferOf(value)};
-      step.output = flag;
+      step.outputs = {flag};
       step.ordinal = int32_t(operations.size());
       operations.push_back(unit.roots[0].op);
       list.steps.push_back(std::move(step));
@@ -211,11 +212,22 @@ private:
       return;
     }
     case Unit::Library: {
-      Step step(Step::Library, unit.op->getLoc(), unit.op);
-      step.output = bufferOf(unit.roots[0].dest);
+      auto map = dyn_cast<MapOp>(unit.op);
+      Step step(map ? Step::Map : Step::Library, unit.op->getLoc(), unit.op);
+      for (const RootSpec &root : unit.roots)
+        step.outputs.push_back(bufferOf(root.dest));
       for (Value operand : unit.op->getOperands())
         step.inputs.push_back(bufferOf(reshapedBase(operand)));
-      step.flops = flopsOf(unit.op);
+      if (map) {
+        step.extent = int64_t(map.getGroups());
+        step.chunk = llvm::divideCeil(step.extent, int64_t(map.getParts()));
+        step.mapped.assign(map.getMapped().begin(), map.getMapped().end());
+        step.summed.assign(map.getSummed().begin(), map.getSummed().end());
+        step.body = std::make_shared<StepList>(lowerBody(map));
+        step.flops = double(step.extent) * step.body->flops;
+      } else {
+        step.flops = flopsOf(unit.op);
+      }
       list.steps.push_back(std::move(step));
       return;
     }
@@ -225,13 +237,31 @@ private:
     }
   }
 
+  /// For one thread. What is summed over groups is added to an argument more, whose memory the sum takes over.
+  StepList lowerBody(MapOp map) {
+    Block &body = map.getBody().front();
+    Operation *yield = body.getTerminator();
+    OpBuilder builder(yield);
+    SmallVector<int64_t> donations(body.getNumArguments(), -1);
+    for (auto [i, isSummed] : llvm::enumerate(map.getSummed()))
+      if (isSummed) {
+        Value part = yield->getOperand(unsigned(i));
+        Value before = body.addArgument(part.getType(), part.getLoc());
+        donations.push_back(int64_t(i));
+        yield->setOperand(unsigned(i), AddOp::create(builder, part.getLoc(), part.getType(), before, part));
+      }
+    Target alone = target;
+    alone.mostTasks = 1;
+    return Lowering(body, donations, alone, options).run();
+  }
+
   void external(const Unit &unit, DotGeneralOp dot) {
     ExternalPattern pattern =
         unit.roots[0].dest == dot.getResult() ? ExternalPattern{{}, 0, dot.getResult()} : matchExternal(dot);
     Step step(Step::External, dot.getLoc(), dot);
     step.product = productOf(dot);
     step.activation = pattern.activation;
-    step.output = bufferOf(pattern.result);
+    step.outputs = {bufferOf(pattern.result)};
     step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b), pattern.bias ? bufferOf(pattern.bias) : -1};
     step.flops = flopsOf(step.product);
     const Product &p = step.product;
@@ -260,7 +290,7 @@ private:
 
   void fill(int buffer, uint8_t byte, Location loc) {
     Step step(Step::Fill, loc);
-    step.output = buffer;
+    step.outputs = {buffer};
     step.fill = byte;
     list.steps.push_back(std::move(step));
   }
@@ -268,7 +298,7 @@ private:
   void copy(int from, int to, Location loc) {
     Step step(Step::Copy, loc);
     step.inputs = {from};
-    step.output = to;
+    step.outputs = {to};
     list.steps.push_back(std::move(step));
   }
 
@@ -309,6 +339,7 @@ private:
   bool isCold = false;
   ArrayRef<int64_t> donations;
   const Target &target;
+  const FusionOptions &options;
   FusionPlan plan;
   StepList list;
   llvm::DenseMap<Value, int> buffers;
@@ -321,6 +352,12 @@ private:
 StepList hw::backend::lowerFunction(Block &block, ArrayRef<int64_t> donations, const Target &target,
                                     const FusionOptions &options) {
   prepare(block, options.products, target);
+  mapGroups(block, target);
+  for (MapOp map : block.getOps<MapOp>()) {
+    prepareLoops(map.getBody().front(), options.products);
+    hoistCopies(map);
+  }
+  prepareLoops(block, options.products);
   return Lowering(block, donations, target, options).run();
 }
 
@@ -329,6 +366,7 @@ StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVe
   options.fuse = false;
   options.products = Products::Generated;
   prepare(block, options.products, target);
+  prepareLoops(block, options.products);
   return Lowering(block, {}, target, options).diagnose(operations);
 }
 
@@ -370,7 +408,7 @@ std::string Step::title() const {
     return stages[0].title();
   if (auto convolution = dyn_cast_or_null<ConvolutionOp>(op); convolution && kind == Library)
     return "oneDNN " + titleOf(convolutionOf(convolution));
-  static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check"};
+  static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check", "map"};
   std::string text = kinds[kind];
   llvm::raw_string_ostream os(text);
   if (kind == Region)
@@ -379,6 +417,8 @@ std::string Step::title() const {
     os << " " << product.m << "x" << product.n << "x" << product.k;
   if (kind == Library)
     os << " " << op->getName();
+  if (kind == Map)
+    os << " of " << body->steps.size() << " steps over " << extent << " groups, " << tasks() << " tasks";
   return text;
 }
 
@@ -403,6 +443,8 @@ std::string StepList::print() const {
     for (unsigned number : numbers) {
       const Step &step = steps[number];
       os << "phase " << phase << ", step " << number << ": " << step.title();
+      if (step.body)
+        os << ", each in " << step.body->scratchOfOne() << " bytes";
       if (step.kind == Step::Region && step.tasks() > 1)
         os << ", " << step.tasks() << " tasks of " << step.chunk;
       if (step.kind == Step::Region && step.tile < step.chunk)
@@ -411,8 +453,8 @@ std::string StepList::print() const {
       for (int input : step.inputs)
         if (input >= 0)
           os << "  reads ", describe(input), os << "\n";
-      if (step.output >= 0)
-        os << "  writes ", describe(step.output), os << "\n";
+      for (int output : step.outputs)
+        os << "  writes ", describe(output), os << "\n";
       for (const Step::Partial &partial : step.partials)
         os << "  a part of " << partial.elements << " a task" << (partial.startsAtZero ? ", from zero: " : ": "),
             describe(partial.buffer), os << "\n";
@@ -431,6 +473,8 @@ std::string StepList::print() const {
           os << "  b" << at << " = ", describe(buffer), os << "\n";
         os << stage.kernel.print();
       }
+      if (step.body)
+        os << "{\n" << step.body->print() << "}\n";
     }
   return text;
 }

@@ -9,6 +9,7 @@ namespace hw::backend {
 struct Target {
   std::string cpu, features;
   unsigned vectorBytes = 64; // 64, 32 or 16
+  int64_t mostTasks = 32;    // that a step is split into; 1 in what one thread runs by itself
   unsigned registers() const { return vectorBytes == 64 ? 32 : 16; }
 };
 

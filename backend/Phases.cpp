@@ -52,10 +52,10 @@ StepList::Access StepList::accessOf(const Step &step) const {
       access.reads.insert(memoryOf(buffer));
   for (const Step::Partial &partial : step.partials)
     access.writes.insert(memoryOf(partial.buffer));
-  if (step.output >= 0)
-    access.writes.insert(memoryOf(step.output));
+  for (int buffer : step.outputs)
+    access.writes.insert(memoryOf(buffer));
   if (step.kind == Step::Check)
-    access.reads.insert(memoryOf(step.output));
+    access.reads.insert(memoryOf(step.outputs[0]));
   return access;
 }
 
@@ -142,6 +142,8 @@ void hw::backend::placeScratch(StepList &list) {
     int64_t bytes = placeIntervals(intervals);
     for (auto [interval, number] : llvm::zip_equal(intervals, numbers))
       list.buffers[number].offset = interval.offset;
+    if (step.body)
+      bytes = std::max(bytes, step.body->scratchOfOne());
     list.threadScratch = std::max(list.threadScratch, (bytes + 4095) / 4096 * 4096);
   }
 }

@@ -285,6 +285,10 @@ void hw::backend::prepare(Block &block, Products products, const Target &target)
   poolFirst(block);
   chooseLayouts(block, products, target);
   narrowPositions(block);
+  eraseDead(block); // what the rewrites left unused
+}
+
+void hw::backend::prepareLoops(Block &block, Products products) {
   decompose(block);
   takeOutFactors(block);
   for (DotGeneralOp dot : llvm::to_vector(block.getOps<DotGeneralOp>())) {
@@ -294,5 +298,5 @@ void hw::backend::prepare(Block &block, Products products, const Target &target)
     if (!goesToLibrary(flat, products))
       pack(builder, flat);
   }
-  eraseDead(block); // what the rewrites left unused
+  eraseDead(block);
 }

@@ -79,38 +79,44 @@ llvm::Function *ProgramEmitter::checkFunction(DType type) {
   return function;
 }
 
-unsigned ProgramEmitter::matmulFor(const Step &step) {
+/// The number of `wanted` in the list, where it is put if it is not there.
+template <class T> static unsigned numberIn(std::vector<T> &list, const T &wanted) {
+  for (auto [number, each] : llvm::enumerate(list))
+    if (!memcmp(&each, &wanted, sizeof wanted))
+      return unsigned(number);
+  list.push_back(wanted);
+  return unsigned(list.size()) - 1;
+}
+
+unsigned ProgramEmitter::matmulFor(const Step &step, bool alone) {
   const Product &p = step.product;
-  hw_matmul m{p.batch, p.m, p.n, p.k, {}, {}, {}, step.inputs[2] >= 0, step.activation};
+  hw_matmul m;
+  memset(&m, 0, sizeof m); // what lies between fields is compared too
+  m.batch = p.batch, m.m = p.m, m.n = p.n, m.k = p.k;
+  m.has_bias = step.inputs[2] >= 0, m.activation = step.activation, m.alone = alone;
   for (int i = 0; i < 3; ++i)
     m.a_stride[i] = p.aStride[i], m.b_stride[i] = p.bStride[i];
   m.c_stride[0] = p.m * p.n, m.c_stride[1] = p.n, m.c_stride[2] = 1;
-  for (auto [number, other] : llvm::enumerate(matmuls))
-    if (!memcmp(&other, &m, sizeof m))
-      return unsigned(number);
-  matmuls.push_back(m);
-  return unsigned(matmuls.size()) - 1;
+  return numberIn(matmuls, m);
 }
 
-unsigned ProgramEmitter::convolutionFor(ConvolutionOp op) {
+unsigned ProgramEmitter::convolutionFor(ConvolutionOp op, bool alone) {
   hw_convolution c = convolutionOf(op);
-  for (auto [number, other] : llvm::enumerate(convolutions))
-    if (!memcmp(&other, &c, sizeof c))
-      return unsigned(number);
-  convolutions.push_back(c);
-  return unsigned(convolutions.size()) - 1;
+  c.alone = alone;
+  return numberIn(convolutions, c);
 }
 
 /// An entry function. Phases of generated steps that follow each other are one call of hw_parallel; calls of oneDNN and
-/// of the runtime stand between them.
+/// of the runtime stand between them. Or the body of a map, which is one function that a thread runs by itself.
 class ProgramEmitter::FunctionEmitter {
 public:
   FunctionEmitter(ProgramEmitter &program, llvm::StringRef name, const StepList &list)
-      : program(program), list(list), name(name.str()), module(*program.module), b(module.getContext()) {}
-
-  Entry run() {
+      : program(program), list(list), name(name.str()), module(*program.module), b(module.getContext()) {
     for (const Buffer &buffer : list.buffers)
       arguments += buffer.place == Buffer::Argument;
+  }
+
+  Entry run() {
     auto *pointer = b.getPtrTy();
     auto *type = llvm::FunctionType::get(b.getVoidTy(), {pointer, pointer}, false);
     entry = llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
@@ -138,11 +144,25 @@ public:
             entry};
   }
 
+  /// An hw_task (its number means nothing) that runs all steps, with the scratch that the frame names to itself. Its
+  /// marks, which happen `times` in a call of the entry, go behind `marks`.
+  llvm::Function *runAlone(std::vector<Entry::Mark> &ofEntry, double times) {
+    isAlone = true;
+    marks = std::move(ofEntry);
+    size_t before = marks.size();
+    SmallVector<unsigned> order;
+    for (const auto &phase : list.phases)
+      order.append(phase.begin(), phase.end());
+    llvm::Function *function = emitAlone(order);
+    for (Entry::Mark &mark : llvm::drop_begin(marks, before))
+      mark.flops *= times, mark.bytes *= times;
+    ofEntry = std::move(marks);
+    return function;
+  }
+
 private:
   //===-- Phases
   //-------------------------------------------------------------------------------------------------------===//
-
-  static bool isParallel(const Step &step) { return step.kind == Step::Region && step.tasks() > 1; }
 
   void launch(SmallVector<SmallVector<unsigned>> &phases, llvm::Value *frame) {
     if (phases.empty())
@@ -150,7 +170,7 @@ private:
     SmallVector<unsigned> steps;
     for (const auto &phase : phases)
       steps.append(phase.begin(), phase.end());
-    if (llvm::none_of(steps, [&](unsigned number) { return isParallel(list.steps[number]); })) { // too little to share
+    if (llvm::none_of(steps, [&](unsigned number) { return list.steps[number].isParallel(); })) { // too little to share
       b.CreateCall(emitAlone(steps), {frame, b.getInt64(0), b.getInt64(0)});
       phases.clear();
       return;
@@ -176,10 +196,10 @@ private:
   SmallVector<std::pair<unsigned, int64_t>> inBlocks(ArrayRef<unsigned> phase) {
     SmallVector<std::tuple<double, unsigned, int64_t>> order;
     double single = 0,
-           singles = double(llvm::count_if(phase, [&](unsigned step) { return !isParallel(list.steps[step]); }));
+           singles = double(llvm::count_if(phase, [&](unsigned step) { return !list.steps[step].isParallel(); }));
     for (unsigned number : phase) {
       const Step &step = list.steps[number];
-      if (!isParallel(step))
+      if (!step.isParallel())
         order.push_back({(single++ + 0.5) / singles, number, 0});
       else
         for (int64_t task = 0; task < step.tasks(); ++task)
@@ -202,7 +222,8 @@ private:
     auto at = [&](unsigned slot) {
       return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), function->getArg(0), slot));
     };
-    llvm::Value *args = at(0), *scratch = at(1);
+    llvm::Value *args = at(0);
+    scratch = at(1);
     thread = function->getArg(2);
     llvm::SmallSetVector<int, 16> used;
     size_t widest = 1;
@@ -211,7 +232,7 @@ private:
     kernelFrame = b.CreateAlloca(b.getPtrTy(), b.getInt64(widest));
     addresses.assign(list.buffers.size(), nullptr);
     for (int buffer : used)
-      addresses[buffer] = addressOf(list.buffers[buffer], args, scratch);
+      addresses[buffer] = addressOf(list.buffers[buffer], args);
     return function;
   }
 
@@ -277,12 +298,13 @@ private:
     for (int input : step.inputs)
       if (input >= 0)
         used.insert(input);
-    if (step.output >= 0)
-      used.insert(step.output);
+    used.insert(step.outputs.begin(), step.outputs.end());
+    if (step.body)
+      widest = std::max(widest, 2 + step.inputs.size() + 2 * step.outputs.size());
     return widest;
   }
 
-  llvm::Value *addressOf(const Buffer &buffer, llvm::Value *args, llvm::Value *scratch) {
+  llvm::Value *addressOf(const Buffer &buffer, llvm::Value *args) {
     auto argument = [&](unsigned number) {
       return b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), args, number));
     };
@@ -295,36 +317,95 @@ private:
       return b.CreateConstGEP1_64(b.getInt8Ty(), scratch, buffer.offset);
     case Buffer::Constant:
       return program.constantData(buffer.constant);
-    case Buffer::Local: {
-      llvm::Value *own = b.CreateMul(thread, b.getInt64(list.threadScratch));
-      own = b.CreateAdd(own, b.getInt64((list.scratch + 63) / 64 * 64 + buffer.offset));
-      return b.CreateGEP(b.getInt8Ty(), scratch, own);
-    }
+    case Buffer::Local:
+      return b.CreateConstGEP1_64(b.getInt8Ty(), ownScratch(), buffer.offset);
     }
     return nullptr;
   }
 
+  /// A group's part of an argument or result starts anywhere.
+  llvm::MaybeAlign alignOf(int buffer) const {
+    const Buffer &place = list.buffers[buffer];
+    bool isPart = isAlone && (place.place == Buffer::Argument || place.place == Buffer::Result);
+    return llvm::MaybeAlign(isPart ? bytesOf(place.type) : 64);
+  }
+
+  /// The scratch of this thread, behind that of all.
+  llvm::Value *ownScratch() {
+    llvm::Value *own = b.getInt64((list.scratch + 63) / 64 * 64);
+    if (!isAlone)
+      own = b.CreateAdd(own, b.CreateMul(thread, b.getInt64(list.threadScratch)));
+    return b.CreateGEP(b.getInt8Ty(), scratch, own);
+  }
+
   void emitStep(unsigned number, llvm::Value *task) {
     const Step &step = list.steps[number];
+    if (step.kind == Step::Map)
+      return emitGroups(step, task);
     if (step.kind == Step::Region)
-      return emitTask(step, isParallel(step) ? task : b.getInt64(0), firstMark(step));
+      return emitTask(step, step.isParallel() ? task : b.getInt64(0), firstMark(step));
     unsigned mark = addMark(step.title(), step.loc, step.flops, step.bytes);
     marked(mark, [&] {
       switch (step.kind) {
+      case Step::External:
+        return product(step);
+      case Step::Library:
+        return library(step);
       case Step::Fill:
-        b.CreateMemSet(addresses[step.output], b.getInt8(step.fill), uint64_t(list.buffers[step.output].bytes()),
-                       llvm::MaybeAlign(64));
+        b.CreateMemSet(addresses[step.outputs[0]], b.getInt8(step.fill),
+                       uint64_t(list.buffers[step.outputs[0]].bytes()), alignOf(step.outputs[0]));
         return;
       case Step::Check: {
         const Buffer &checked = list.buffers[step.inputs[0]];
         b.CreateCall(program.checkFunction(checked.type), {addresses[step.inputs[0]], b.getInt64(checked.elements),
-                                                           b.getInt32(step.ordinal), addresses[step.output]});
+                                                           b.getInt32(step.ordinal), addresses[step.outputs[0]]});
         return;
       }
       default: // Copy: the places may be the same one, where an argument is returned as it came
-        b.CreateMemMove(addresses[step.output], llvm::MaybeAlign(64), addresses[step.inputs[0]], llvm::MaybeAlign(64),
-                        uint64_t(list.buffers[step.output].bytes()));
+        b.CreateMemMove(addresses[step.outputs[0]], alignOf(step.outputs[0]), addresses[step.inputs[0]],
+                        alignOf(step.inputs[0]), uint64_t(list.buffers[step.outputs[0]].bytes()));
       }
+    });
+  }
+
+  /// One task of a map: its body on group after group.
+  void emitGroups(const Step &step, llvm::Value *task) {
+    FunctionEmitter inner(program, name + ".map", *step.body);
+    llvm::Function *body = inner.runAlone(marks, double(step.extent));
+    llvm::Value *args = b.CreateConstGEP1_64(b.getPtrTy(), kernelFrame, 2);
+    auto partOf = [&](int buffer, llvm::Value *number, int64_t parts) {
+      int64_t bytes = list.buffers[buffer].bytes() / parts;
+      return b.CreateGEP(b.getInt8Ty(), addresses[buffer], b.CreateMul(number, b.getInt64(bytes)));
+    };
+    auto put = [&](size_t slot, llvm::Value *address) {
+      b.CreateStore(address, b.CreateConstGEP1_64(b.getPtrTy(), args, slot));
+    };
+    b.CreateStore(args, kernelFrame);
+    b.CreateStore(ownScratch(), b.CreateConstGEP1_64(b.getPtrTy(), kernelFrame, 1));
+    size_t sums = step.inputs.size(), results = sums + size_t(llvm::count(step.summed, true));
+    for (auto [i, buffer] : llvm::enumerate(step.inputs))
+      if (!step.mapped[i])
+        put(i, addresses[buffer]);
+    for (auto [i, buffer] : llvm::enumerate(step.outputs))
+      if (step.summed[i]) {
+        llvm::Value *part = partOf(buffer, task, step.tasks());
+        const Buffer &sum = list.buffers[buffer];
+        b.CreateMemSet(part, b.getInt8(0), uint64_t(sum.bytes() / step.tasks()), llvm::MaybeAlign(bytesOf(sum.type)));
+        put(sums++, part);
+        put(results + i, part);
+      }
+    llvm::Value *first = b.CreateMul(task, b.getInt64(step.chunk)), *extent = b.getInt64(step.extent);
+    llvm::Value *end = b.CreateAdd(first, b.getInt64(step.chunk));
+    end = b.CreateSelect(b.CreateICmpSLT(end, extent), end, extent);
+    emitLoop(b, first, end, 1, {}, [&](llvm::Value *group, Values) {
+      for (auto [i, buffer] : llvm::enumerate(step.inputs))
+        if (step.mapped[i])
+          put(i, partOf(buffer, group, step.extent));
+      for (auto [i, buffer] : llvm::enumerate(step.outputs))
+        if (!step.summed[i])
+          put(results + i, partOf(buffer, group, step.extent));
+      b.CreateCall(body, {kernelFrame, b.getInt64(0), thread});
+      return Values{};
     });
   }
 
@@ -407,26 +488,14 @@ private:
   //--------------------------------------------------------------------------------------------------------===//
 
   void emitCall(unsigned number) {
-    const Step &step = list.steps[number];
     thread = b.getInt64(0);
+    scratch = entry->getArg(1);
     llvm::SmallSetVector<int, 16> used;
-    noteBuffers(step, used);
+    noteBuffers(list.steps[number], used);
     addresses.assign(list.buffers.size(), nullptr);
     for (int buffer : used)
-      addresses[buffer] = addressOf(list.buffers[buffer], entry->getArg(0), entry->getArg(1));
-    unsigned mark = addMark(step.title(), step.loc, step.flops, step.bytes);
-    marked(mark, [&] {
-      if (step.kind == Step::Library)
-        return library(step);
-      llvm::Value *bias =
-          step.inputs[2] >= 0 ? addresses[step.inputs[2]] : llvm::ConstantPointerNull::get(b.getPtrTy());
-      const Product &p = step.product;
-      auto shifted = [&](int buffer, int64_t offset) {
-        return b.CreateConstGEP1_64(b.getFloatTy(), addresses[buffer], offset);
-      };
-      call("hw_run_matmul", {b.getInt64(program.matmulFor(step)), shifted(step.inputs[0], p.aOffset),
-                             shifted(step.inputs[1], p.bOffset), bias, addresses[step.output]});
-    });
+      addresses[buffer] = addressOf(list.buffers[buffer], entry->getArg(0));
+    emitStep(number, b.getInt64(0));
   }
 
   llvm::Value *call(llvm::StringRef callee, llvm::ArrayRef<llvm::Value *> operands) {
@@ -437,12 +506,23 @@ private:
     return b.CreateCall(function, operands);
   }
 
+  void product(const Step &step) {
+    llvm::Value *bias = step.inputs[2] >= 0 ? addresses[step.inputs[2]] : llvm::ConstantPointerNull::get(b.getPtrTy());
+    auto shifted = [&](int buffer, int64_t offset) {
+      return b.CreateConstGEP1_64(b.getFloatTy(), addresses[buffer], offset);
+    };
+    call("hw_run_matmul",
+         {b.getInt64(program.matmulFor(step, isAlone)), thread, shifted(step.inputs[0], step.product.aOffset),
+          shifted(step.inputs[1], step.product.bOffset), bias, addresses[step.outputs[0]]});
+  }
+
   void library(const Step &step) {
     if (auto convolution = llvm::dyn_cast<ConvolutionOp>(step.op)) {
       llvm::Value *bias =
           convolution.getBias() ? addresses[step.inputs[2]] : llvm::ConstantPointerNull::get(b.getPtrTy());
-      call("hw_run_convolution", {b.getInt64(program.convolutionFor(convolution)), addresses[step.inputs[0]],
-                                  addresses[step.inputs[1]], bias, addresses[step.output]});
+      call("hw_run_convolution",
+           {b.getInt64(program.convolutionFor(convolution, isAlone)), thread, addresses[step.inputs[0]],
+            addresses[step.inputs[1]], bias, addresses[step.outputs[0]]});
       return;
     }
     auto shape = shapeOf(step.op->getOperand(0));
@@ -450,7 +530,7 @@ private:
     int64_t n = shape.back(), batch = 1;
     for (int64_t size : shape.drop_back(2))
       batch *= size;
-    llvm::Value *first = addresses[step.inputs[0]], *out = addresses[step.output];
+    llvm::Value *first = addresses[step.inputs[0]], *out = addresses[step.outputs[0]];
     if (llvm::isa<CholeskyOp>(step.op)) {
       call("hw_cholesky", {isF64, b.getInt64(batch), b.getInt64(n), first, out});
       return;
@@ -471,8 +551,9 @@ private:
   Builder b;
   llvm::Function *entry = nullptr;
   unsigned arguments = 0, kernels = 0;
+  bool isAlone = false; // the body of a map
   // Of the function that is being emitted.
-  llvm::Value *thread = nullptr, *kernelFrame = nullptr;
+  llvm::Value *thread = nullptr, *scratch = nullptr, *kernelFrame = nullptr;
   llvm::SmallVector<llvm::Value *> addresses;
   std::vector<Entry::Mark> marks;
 };
@@ -508,26 +589,28 @@ void ProgramEmitter::finish(llvm::StringRef plan) {
                     number(entry.flops), number(entry.bytes), stepArray, b.getInt64(entry.steps.size())}));
   }
   auto *three = llvm::ArrayType::get(b.getInt64Ty(), 3);
-  auto *matmulType = llvm::StructType::get(context, {b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(),
-                                                     three, three, three, b.getInt32Ty(), b.getInt32Ty()});
+  auto *matmulType =
+      llvm::StructType::get(context, {b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), three, three,
+                                      three, b.getInt32Ty(), b.getInt32Ty(), b.getInt32Ty()});
   auto threeOf = [&](const int64_t *values) {
     return llvm::ConstantArray::get(three, {b.getInt64(values[0]), b.getInt64(values[1]), b.getInt64(values[2])});
   };
   llvm::SmallVector<llvm::Constant *> matmulData;
   for (const hw_matmul &m : matmuls)
-    matmulData.push_back(llvm::ConstantStruct::get(
-        matmulType, {b.getInt64(m.batch), b.getInt64(m.m), b.getInt64(m.n), b.getInt64(m.k), threeOf(m.a_stride),
-                     threeOf(m.b_stride), threeOf(m.c_stride), b.getInt32(m.has_bias), b.getInt32(m.activation)}));
+    matmulData.push_back(
+        llvm::ConstantStruct::get(matmulType, {b.getInt64(m.batch), b.getInt64(m.m), b.getInt64(m.n), b.getInt64(m.k),
+                                               threeOf(m.a_stride), threeOf(m.b_stride), threeOf(m.c_stride),
+                                               b.getInt32(m.has_bias), b.getInt32(m.activation), b.getInt32(m.alone)}));
   auto *convolutionType = llvm::StructType::get(
       context, {b.getInt32Ty(), b.getInt32Ty(), b.getInt64Ty(), b.getInt64Ty(), b.getInt64Ty(), three, three, three,
-                three, three, three, three, b.getInt32Ty(), b.getInt32Ty(), b.getInt32Ty()});
+                three, three, three, three, b.getInt32Ty(), b.getInt32Ty(), b.getInt32Ty(), b.getInt32Ty()});
   llvm::SmallVector<llvm::Constant *> convolutionData;
   for (const hw_convolution &c : convolutions)
     convolutionData.push_back(llvm::ConstantStruct::get(
         convolutionType, {b.getInt32(c.kind), b.getInt32(c.spatial), b.getInt64(c.images), b.getInt64(c.channels_in),
                           b.getInt64(c.channels_out), threeOf(c.input), threeOf(c.kernel), threeOf(c.output),
                           threeOf(c.stride), threeOf(c.dilation), threeOf(c.low), threeOf(c.high), b.getInt32(c.block),
-                          b.getInt32(c.has_bias), b.getInt32(c.activation)}));
+                          b.getInt32(c.has_bias), b.getInt32(c.activation), b.getInt32(c.alone)}));
   auto *entryArray =
       global(llvm::ConstantArray::get(llvm::ArrayType::get(entryType, entryData.size()), entryData), "entries");
   auto *matmulArray =

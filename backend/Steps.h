@@ -1,8 +1,11 @@
 // One entry function as a list of steps over buffers: what is left to do is to generate code for each.
 #pragma once
 #include "backend/Contraction.h"
+#include <memory>
 
 namespace hw::backend {
+
+struct StepList;
 
 struct Buffer {
   enum Place { Argument, Result, Scratch, Constant, Local } place; // Local: a tile's rows, each thread its own
@@ -34,8 +37,11 @@ struct Stage {
 /// A region runs its stages over a range, 0..extent-1, of a dimension that all of them have: tasks of `chunk`, dealt to
 /// threads, each in tiles of `tile`: on one tile all stages run before the next tile begins. What a stage sums over the
 /// range lands in a row of partial sums, one a task, and a later step adds those up in the order of tasks.
+///
+/// A map runs its body on each of `extent` groups, tasks of `chunk`; the body is a list of steps of its own, which one
+/// thread runs in the thread's own scratch. Sums over groups lie in a row for each task, as above.
 struct Step {
-  enum Kind { Region, External, Library, Fill, Copy, Check } kind;
+  enum Kind { Region, External, Library, Fill, Copy, Check, Map } kind;
   std::vector<Stage> stages; // Region
   int64_t extent = 1, chunk = 1, tile = 1;
   struct Partial {
@@ -44,19 +50,23 @@ struct Step {
     bool startsAtZero; // stages add to it
   };
   llvm::SmallVector<Partial, 4> partials;
-  std::string why;                  // of the choices, for people
-  Product product;                  // External
-  int32_t activation = 0;           // External
-  mlir::Operation *op = nullptr;    // Library, External
-  llvm::SmallVector<int, 3> inputs; // buffers; External: a, b, bias or -1
-  int output = -1;                  // Fill, Copy, Library, External, Check
-  uint8_t fill = 0;                 // Fill: every byte
-  int32_t ordinal = 0;              // Check: what `output` becomes where inputs[0] is not finite and it is -1
-  double flops = 0, bytes = 0;      // not Region
-  mlir::Location loc;               // of the op it is named after
+  std::string why;                   // of the choices, for people
+  Product product;                   // External
+  int32_t activation = 0;            // External
+  mlir::Operation *op = nullptr;     // Library, External
+  llvm::SmallVector<int, 3> inputs;  // buffers; External: a, b, bias or -1; Map: the body's arguments
+  llvm::SmallVector<int, 1> outputs; // buffers; Map: the body's results; Region: none
+  llvm::SmallVector<bool> mapped;    // Map: whether an input has a part for each group
+  llvm::SmallVector<bool> summed; // Map: whether an output has one for each task; it is the body's last arguments too
+  std::shared_ptr<const StepList> body; // Map
+  uint8_t fill = 0;                     // Fill: every byte
+  int32_t ordinal = 0;                  // Check: what the output becomes where inputs[0] is not finite and it is -1
+  double flops = 0, bytes = 0;          // not Region
+  mlir::Location loc;                   // of the op it is named after
 
   Step(Kind kind, mlir::Location loc, mlir::Operation *op = nullptr) : kind(kind), op(op), loc(loc) {}
   int64_t tasks() const { return (extent + chunk - 1) / chunk; }
+  bool isParallel() const { return (kind == Region || kind == Map) && tasks() > 1; }
   /// Runs on the thread that calls the entry, with all threads to itself.
   bool isCall() const { return kind == External || kind == Library; }
   std::string title() const;
@@ -72,6 +82,8 @@ struct StepList {
   double flops = 0, bytes = 0;
 
   int addScratch(DType type, int64_t elements);
+  /// What a thread needs to run all of it by itself.
+  int64_t scratchOfOne() const { return (scratch + 63) / 64 * 64 + threadScratch; }
   /// The buffer whose number stands for the memory: the argument's, of a result that takes it over.
   int memoryOf(int buffer) const;
   /// The buffers that a step reads, and those that it writes; an argument and the result that takes over its memory are

@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 
-#define HW_ABI 3
+#define HW_ABI 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +42,7 @@ typedef struct {
   int64_t a_stride[3], b_stride[3], c_stride[3];
   int32_t has_bias;   // a vector of n
   int32_t activation; // hw_activation
+  int32_t alone;      // each call is one thread's, and several threads may be in one at the same time
 } hw_matmul;
 
 /// One convolution that oneDNN does, of `spatial` dimensions (1 to 3), without groups. Activations lie channels-last
@@ -62,6 +63,7 @@ typedef struct {
   int32_t block;
   int32_t has_bias;   // forward: a vector of channels_out
   int32_t activation; // forward: hw_activation
+  int32_t alone;      // as of hw_matmul
 } hw_convolution;
 
 /// What an object exports under the symbol `hw_program_descriptor`.
@@ -97,12 +99,13 @@ void hw_parallel(const hw_phase *phases, int64_t count, void *frame);
 /// steps are numbered as in the descriptor. A step can be marked many times in a call (once a tile).
 void hw_mark(int64_t entry, int64_t step, int64_t thread, int32_t is_end);
 
-/// Runs matmul number `index` of the program's descriptor (f32).
-void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c);
+/// Runs matmul number `index` of the program's descriptor (f32), on thread number `thread` if it is one that runs
+/// `alone`.
+void hw_run_matmul(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *c);
 
 /// Runs convolution number `index` of the program's descriptor (f32) on its two operands, in the order x, w, y of those
-/// that it has, and writes the third. `bias` may be null.
-void hw_run_convolution(int64_t index, const void *a, const void *b, const void *bias, void *result);
+/// that it has, and writes the third. `bias` may be null; `thread` as above.
+void hw_run_convolution(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *result);
 
 /// Dense linear algebra on row-major matrices, `batch` of them; `is_f64` chooses the element type. See hw.cholesky and
 /// its neighbours.

@@ -281,17 +281,27 @@ struct Operation {
   }
 };
 
+/// A product or convolution of the program: one operation, or where it runs alone one for every thread.
+struct Slot {
+  bool alone;
+  std::vector<Operation> copies;
+};
+
 } // namespace
 
 struct OneDnn::State {
   Engine engine;
   Stream stream;
-  std::vector<Operation> matmuls, convolutions;
-  Memory scratchpad, weights;
+  int width = 1; // threads of a call that is not alone
+  std::vector<Slot> matmuls, convolutions;
+  Memory scratchpads, weights;
 
   std::optional<Operation> make(const hw_matmul &m) const;
   std::optional<Operation> make(const hw_convolution &c) const;
+  /// No copies where oneDNN cannot do it.
+  template <class Descriptor> Slot makeSlot(const Descriptor &descriptor) const;
   void getMemory();
+  void run(const Slot &slot, int64_t thread, const void *a, const void *b, const void *bias, void *result) const;
 };
 
 /// Nothing where oneDNN cannot do it.
@@ -378,10 +388,10 @@ bool isReference(const Description &description) {
 
 /// Whether oneDNN is faster with weights in a layout of its own choice by more than it costs to bring them into it:
 /// its matrix kernels for AVX-512 (brgconv), measured with 19 shapes of 16 to 128 channels. Elsewhere its other
-/// kernels, which share our layout, are up to three times as fast.
+/// kernels, which share our layout, are up to three times as fast; and few images are not worth the copy.
 bool prefersOwnLayout(const hw_convolution &c) {
   const bool strided = std::any_of(c.stride, c.stride + c.spatial, [](int64_t stride) { return stride > 1; });
-  return c.block == 16 && c.channels_in >= 32 && c.channels_in % 16 == 0 &&
+  return !c.alone && c.block == 16 && c.channels_in >= 32 && c.channels_in % 16 == 0 &&
          (c.kind == HW_FORWARD || (c.kind == HW_BACKWARD_DATA && !strided));
 }
 
@@ -440,27 +450,32 @@ std::optional<Operation> OneDnn::State::make(const hw_convolution &c) const {
   return o;
 }
 
-/// One operation runs at a time, so one scratchpad serves all, and one place for weights.
+/// One operation runs at a time on a thread, so one scratchpad a thread serves all, and one place for weights.
 void OneDnn::State::getMemory() {
-  size_t scratchpadBytes = 0, weightsBytes = 0;
+  size_t scratchpadBytes = 0, weightsBytes = 0, most = 1;
   auto each = [&](auto &&visit) {
-    for (std::vector<Operation> *operations : {&matmuls, &convolutions})
-      for (Operation &o : *operations)
-        for (Call *call : {&o.call, o.before ? &*o.before : nullptr, o.after ? &*o.after : nullptr})
-          if (call)
-            visit(o, *call);
+    for (auto *operations : {&matmuls, &convolutions})
+      for (Slot &slot : *operations)
+        for (size_t thread = 0; thread < slot.copies.size(); ++thread) {
+          Operation &o = slot.copies[thread];
+          for (Call *call : {&o.call, o.before ? &*o.before : nullptr, o.after ? &*o.after : nullptr})
+            if (call)
+              visit(thread, o, *call);
+        }
   };
-  each([&](const Operation &o, const Call &call) {
-    scratchpadBytes = std::max(scratchpadBytes, call.scratchpadBytes);
-    weightsBytes = std::max(weightsBytes, o.weightsBytes);
+  auto whole = [](size_t bytes) { return (bytes + 4095) / 4096 * 4096; }; // no page is two threads'
+  each([&](size_t thread, const Operation &o, const Call &call) {
+    scratchpadBytes = std::max(scratchpadBytes, whole(call.scratchpadBytes));
+    weightsBytes = std::max(weightsBytes, whole(o.weightsBytes));
+    most = std::max(most, thread + 1);
   });
-  scratchpad = Memory(scratchpadBytes, "oneDNN's scratchpad");
-  weights = Memory(weightsBytes, "oneDNN's weights");
-  each([&](const Operation &o, const Call &call) {
+  scratchpads = Memory(most * scratchpadBytes, "oneDNN's scratchpads");
+  weights = Memory(most * weightsBytes, "oneDNN's weights");
+  each([&](size_t thread, const Operation &o, const Call &call) {
     if (call.scratchpad)
-      Operation::setAddress(call.scratchpad, scratchpad.data());
+      Operation::setAddress(call.scratchpad, scratchpads.data() + thread * scratchpadBytes);
     if (o.weights)
-      Operation::setAddress(o.weights, weights.data());
+      Operation::setAddress(o.weights, weights.data() + thread * weightsBytes);
   });
 }
 
@@ -469,13 +484,41 @@ static thread_local OneDnn *ofThisThread = nullptr;
 
 /// How many threads oneDNN takes for what this thread asks of it: a setting of GNU OpenMP's for each.
 static void setWidth(int width) {
-  if (library.setThreads)
+  static thread_local int current = 0; // not set yet
+  if (library.setThreads && current != width)
     library.setThreads(width);
+  current = width;
+}
+
+template <class Descriptor> Slot OneDnn::State::makeSlot(const Descriptor &descriptor) const {
+  Slot slot{descriptor.alone != 0, {}};
+  setWidth(slot.alone ? 1 : width); // a primitive is made for so many threads
+  for (int copy = 0; copy < (slot.alone ? width : 1); ++copy) {
+    auto operation = make(descriptor);
+    if (!operation)
+      return {};
+    slot.copies.push_back(std::move(*operation));
+  }
+  return slot;
+}
+
+/// oneDNN's threads mark nothing themselves.
+static void markDone() {
+  if (runtime::Marks *marks = runtime::Marks::current())
+    marks->onAllThreads();
+}
+
+void OneDnn::State::run(const Slot &slot, int64_t thread, const void *a, const void *b, const void *bias,
+                        void *result) const {
+  setWidth(slot.alone ? 1 : width);
+  slot.copies[slot.alone ? static_cast<size_t>(thread) : 0].run(stream.get(), a, b, bias, result);
+  if (!slot.alone)
+    markDone();
 }
 
 OneDnn::OneDnn(const hw_program &program, Width width) : state(std::make_unique<State>()) {
   loadLibrary();
-  setWidth(width == Width::one ? 1 : threads());
+  state->width = width == Width::one ? 1 : threads();
   state->engine = made<Engine>(library.dnnl_engine_create, dnnl_cpu, size_t(0));
   if (state->engine)
     state->stream = made<Stream>(library.dnnl_stream_create, state->engine.get(), dnnl_stream_in_order);
@@ -483,25 +526,22 @@ OneDnn::OneDnn(const hw_program &program, Width width) : state(std::make_unique<
     fail("oneDNN {} from {} does not start on this CPU", library.version, library.path);
   for (uint64_t i = 0; i < program.matmul_count; ++i) {
     const hw_matmul &m = program.matmuls[i];
-    auto operation = state->make(m);
-    if (!operation)
+    state->matmuls.push_back(state->makeSlot(m));
+    if (state->matmuls.back().copies.empty())
       fail("oneDNN {} cannot do the product of [{}, {}] and [{}, {}] that this program has: try another version with "
            "HWC_ONEDNN",
            library.version, m.m, m.k, m.k, m.n);
-    state->matmuls.push_back(std::move(*operation));
   }
   for (uint64_t i = 0; i < program.convolution_count; ++i) {
     const hw_convolution &c = program.convolutions[i];
-    auto operation = state->make(c);
-    if (!operation)
+    state->convolutions.push_back(state->makeSlot(c));
+    if (state->convolutions.back().copies.empty())
       fail("oneDNN {} cannot do the convolution of {} images of [{}, {}] with a kernel of [{}, {}, {}] that this "
            "program has: try another version with HWC_ONEDNN",
            library.version, c.images, c.channels_in, fmt::join(c.input, c.input + c.spatial, ", "), c.channels_out,
            c.channels_in, fmt::join(c.kernel, c.kernel + c.spatial, ", "));
-    state->convolutions.push_back(std::move(*operation));
   }
   state->getMemory();
-  setWidth(threads());
   if (width == Width::program)
     last = this;
 }
@@ -513,36 +553,29 @@ OneDnn::~OneDnn() {
 
 OneDnn &OneDnn::active() { return ofThisThread ? *ofThisThread : *last; }
 
-void OneDnn::serveThisThread() {
-  setWidth(1);
-  ofThisThread = this;
-}
+void OneDnn::serveThisThread() { ofThisThread = this; }
 
-void OneDnn::runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result) {
-  state->matmuls[static_cast<size_t>(index)].run(state->stream.get(), a, b, bias, result);
+void OneDnn::runMatmul(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *result) {
+  state->run(state->matmuls[static_cast<size_t>(index)], thread, a, b, bias, result);
 }
-void OneDnn::runConvolution(int64_t index, const void *a, const void *b, const void *bias, void *result) {
-  state->convolutions[static_cast<size_t>(index)].run(state->stream.get(), a, b, bias, result);
+void OneDnn::runConvolution(int64_t index, int64_t thread, const void *a, const void *b, const void *bias,
+                            void *result) {
+  state->run(state->convolutions[static_cast<size_t>(index)], thread, a, b, bias, result);
 }
-bool OneDnn::isReordered(int64_t index) const { return bool(state->convolutions[static_cast<size_t>(index)].weights); }
+bool OneDnn::isReordered(int64_t index) const {
+  return bool(state->convolutions[static_cast<size_t>(index)].copies.front().weights);
+}
 
 std::string oneDnnVersion() { return library.version; }
 std::string oneDnnPath() { return library.path; }
 
-/// oneDNN's threads mark nothing themselves.
-static void markDone() {
-  if (runtime::Marks *marks = runtime::Marks::current())
-    marks->onAllThreads();
-}
-
 } // namespace hw
 
-extern "C" void hw_run_matmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
-  hw::OneDnn::active().runMatmul(index, a, b, bias, c);
-  hw::markDone();
+extern "C" void hw_run_matmul(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *c) {
+  hw::OneDnn::active().runMatmul(index, thread, a, b, bias, c);
 }
 
-extern "C" void hw_run_convolution(int64_t index, const void *a, const void *b, const void *bias, void *result) {
-  hw::OneDnn::active().runConvolution(index, a, b, bias, result);
-  hw::markDone();
+extern "C" void hw_run_convolution(int64_t index, int64_t thread, const void *a, const void *b, const void *bias,
+                                   void *result) {
+  hw::OneDnn::active().runConvolution(index, thread, a, b, bias, result);
 }

@@ -10,8 +10,8 @@
 namespace hw {
 
 /// The matrix products and convolutions of one program, ready to run: primitives made for the width in force, memory
-/// objects, one scratchpad. hw_run_matmul and hw_run_convolution are served by the set that was made last, but for
-/// threads that have one of their own.
+/// objects, scratchpads; of those that run alone, a set for each thread. hw_run_matmul and hw_run_convolution are
+/// served by the set that was made last, but for threads that have one of their own.
 class OneDnn {
 public:
   enum class Width {
@@ -31,8 +31,8 @@ public:
   void serveThisThread();
 
   /// See hw_run_matmul and hw_run_convolution.
-  void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *result);
-  void runConvolution(int64_t index, const void *a, const void *b, const void *bias, void *result);
+  void runMatmul(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *result);
+  void runConvolution(int64_t index, int64_t thread, const void *a, const void *b, const void *bias, void *result);
 
   /// Whether oneDNN does convolution number `index` with its weights in a layout of its own, to and from which each
   /// call takes them.

@@ -156,6 +156,8 @@ int runCheck(const Request &request) {
     fmt::print("memory {}: {} for the study's values, {} for intermediate results of a step\n",
                bytesText(double(compiled.arena + compiled.scratch)), bytesText(double(compiled.arena)),
                bytesText(double(compiled.scratch)));
+    if (compiled.threadScratch)
+      fmt::print("and {} for each thread\n", bytesText(double(compiled.threadScratch)));
     if (compiled.diagnosisScratch > compiled.scratch)
       fmt::print("(and {} more where it has to find out which operation gave the first NaN)\n",
                  bytesText(double(compiled.diagnosisScratch - compiled.scratch)));

@@ -45,7 +45,7 @@ void parallel(const hw_phase *phases, int64_t count, void *frame) {
       thread.join();
   }
 }
-void runMatmul(int64_t index, const void *a, const void *b, const void *bias, void *c) {
+void runMatmul(int64_t index, int64_t, const void *a, const void *b, const void *bias, void *c) {
   const hw_matmul &m = current->matmuls[index];
   auto *x = static_cast<const float *>(a), *y = static_cast<const float *>(b), *z = static_cast<const float *>(bias);
   auto *out = static_cast<float *>(c);
@@ -235,6 +235,25 @@ private:
     });
   }
 
+  /// visit(element of x, of the weights, of y) for all terms of a convolution.
+  template <class Op, class Visit> void forEachTerm(Op op, Array &x, Array &w, Array &y, Visit visit) {
+    int64_t inGroup = w.shape[1], outInGroup = w.shape[0] / op.getGroups();
+    forEach(y.shape, [&](ArrayRef<int64_t> out) {
+      double &result = y.values[y.at(out)];
+      forEach(ArrayRef(w.shape).drop_front(), [&](ArrayRef<int64_t> term) {
+        SmallVector<int64_t> from{out[0], out[1] / outInGroup * inGroup + term[0]}, weight{out[1]};
+        llvm::append_range(weight, term);
+        bool isInside = true;
+        for (size_t i = 0; i + 1 < term.size(); ++i) {
+          from.push_back(out[i + 2] * op.getStride()[i] + term[i + 1] * op.getDilation()[i] - op.getLow()[i]);
+          isInside &= from.back() >= 0 && from.back() < x.shape[i + 2];
+        }
+        if (isInside)
+          visit(x.values[x.at(from)], w.values[w.at(weight)], result);
+      });
+    });
+  }
+
   void step(Operation *op) {
     Array out = arrayOf(op->getResult(0).getType());
     Type type = elementOf(op->getResult(0));
@@ -366,6 +385,15 @@ private:
             outer.append(index.begin() + rank, index.end());
             out.values[out.at(outer)] += in(0).values[in(0).at(index)];
           });
+        })
+        .Case<ConvOp>([&](ConvOp conv) {
+          forEachTerm(conv, in(0), in(1), out, [](double x, double w, double &y) { y += x * w; });
+        })
+        .Case<ConvBackwardDataOp>([&](ConvBackwardDataOp conv) {
+          forEachTerm(conv, out, in(1), in(0), [](double &x, double w, double y) { x += y * w; });
+        })
+        .Case<ConvBackwardWeightsOp>([&](ConvBackwardWeightsOp conv) {
+          forEachTerm(conv, in(0), out, in(1), [](double x, double &w, double y) { w += x * y; });
         })
         .Case<MaxPoolOp>([&](MaxPoolOp pool) {
           Array at = arrayOf(pool.getIndex().getType());
@@ -1154,6 +1182,14 @@ private:
     return line(std::move(shape), text);
   }
 
+  /// Of the stride 1, padded on all sides; `kind`: which of the three ops.
+  Value convolution(const std::string &kind, const Value &a, const Value &b, const Shape &shape, int64_t padding) {
+    std::string low = list({padding, padding});
+    return line(shape, "conv" + kind + " " + use(a) + ", " + use(b) + " stride [1, 1] pad " + low + " " + low +
+                           " dilation [1, 1] groups 1 : (" + tensor(a.shape) + ", " + tensor(b.shape) + ") -> " +
+                           tensor(shape));
+  }
+
   const Value any() { return pool[size_t(draw(int64_t(pool.size())))]; }
   /// Recent values rather than old ones, so that chains are long.
   const Value recent() {
@@ -1204,7 +1240,7 @@ private:
   void add() {
     Value x = recent();
     int64_t columns = x.shape[1];
-    switch (draw(22)) {
+    switch (draw(rows < 197 || hasImages ? 22 : 26)) {
     case 0: // a layer
     case 1:
     case 2: {
@@ -1333,6 +1369,27 @@ private:
       pool.push_back(binary("add", found, broadcast(value, {0}, found.shape)));
       return;
     }
+    case 22:
+    case 23:
+    case 24:
+    case 25: { // rows are images: two convolutions and their gradients, with what lies between
+      hasImages = true;
+      Value image = reshape(fitted(any(), 36), {rows, 1, 6, 6}), w1 = argument({2, 1, 3, 3}),
+            w2 = argument({3, 2, 5, 5});
+      Value h = squashed(convolution("", image, w1, {rows, 2, 6, 6}, 1));
+      Value y = squashed(scaled(convolution("", h, w2, {rows, 3, 6, 6}, 2), "0.1"));
+      if (draw(2)) { // centred over the batch
+        Value mean = scaled(
+            line({3}, "reduce_sum " + use(y) + " dims [0, 2, 3] : " + tensor(y.shape) + " -> " + tensor({3})), "0.001");
+        y = binary("sub", y, broadcast(mean, {1}, y.shape));
+      }
+      Value c = binary("mul", y, broadcast(sum(reshape(y, {rows, 108}), 1), {0}, y.shape));
+      give(convolution("_backward_weights", h, c, w2.shape, 2));
+      give(convolution("_backward_weights", image, convolution("_backward_data", scaled(c, "0.1"), w2, h.shape, 2),
+                       w1.shape, 1));
+      pool.push_back(reshape(y, {rows, 108}));
+      return;
+    }
     default: { // rows by what they belong to
       Value at = argument({rows}, "i32");
       Value sums = line({7, columns}, "scatter_add " + use(x) + " at " + at.name + " : (" + tensor(x.shape) + ", " +
@@ -1346,6 +1403,7 @@ private:
   std::mt19937_64 random;
   std::string type, body;
   int64_t rows, next = 0;
+  bool hasImages = false;
   std::vector<Value> pool; // of `rows` rows
   std::vector<Argument> arguments;
   std::vector<size_t> weights; // arguments that may be donated
@@ -1356,7 +1414,7 @@ private:
 /// What of the backend's means a function makes use of.
 struct Means {
   unsigned regions = 0, tilesOfOneTask = 0, rests = 0, partials = 0, locals = 0, sumsInRegions = 0, batches = 0,
-           splits = 0, turned = 0;
+           splits = 0, turned = 0, maps = 0, severalGroups = 0;
   void note(const std::string &text, const std::string &cpu) {
     static Context holder;
     auto module = parseSourceString<ModuleOp>(text, &holder.context);
@@ -1374,8 +1432,10 @@ struct Means {
     for (const backend::Buffer &buffer : list.buffers)
       locals += buffer.place == backend::Buffer::Local;
     for (const backend::Step &step : list.steps) {
-      bool isRegion = step.stages.size() > 1;
+      bool isRegion = step.stages.size() > 1, isMap = step.kind == backend::Step::Map;
       regions += isRegion;
+      maps += isMap;
+      severalGroups += isMap && step.chunk > 1;
       tilesOfOneTask += isRegion && step.tasks() == 1 && step.tile < step.extent;
       partials += step.tasks() > 1 && !step.partials.empty();
       rests += isRegion && step.extent % step.tile != 0;
@@ -1485,6 +1545,8 @@ TEST_CASE("random functions, compiled for three kinds of vectors") {
       INFO("seed ", seed, " for ", cpu);
       means.note(text, cpu);
       Case options{-1, 1, 12, type[1] == '6' ? 1e-11 : 1e-4, cpu};
+      if (text.find("hw.conv") != std::string::npos) // oneDNN's convolutions are not in this test
+        options.products = backend::Products::Generated;
       check(text, options);
     }
   CHECK(means.regions > 60);
@@ -1495,6 +1557,8 @@ TEST_CASE("random functions, compiled for three kinds of vectors") {
   CHECK(means.sumsInRegions > 50);
   CHECK(means.batches > 10);
   CHECK(means.turned > 20);
+  CHECK(means.maps > 10);
+  CHECK(means.severalGroups > 3);
 }
 
 namespace {

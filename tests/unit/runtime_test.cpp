@@ -314,7 +314,7 @@ TEST_CASE("oneDNN's products agree with plain loops in every orientation") {
       out[1] = transposed ? 1 : columns;
       out[2] = transposed ? rows : 1;
     };
-    hw_matmul m{c.batch, c.m, c.n, c.k, {}, {}, {}, c.bias, c.activation};
+    hw_matmul m{c.batch, c.m, c.n, c.k, {}, {}, {}, c.bias, c.activation, false};
     strides(c.m, c.k, c.transposeA, m.a_stride);
     strides(c.k, c.n, c.transposeB, m.b_stride);
     strides(c.m, c.n, c.transposeC, m.c_stride);
@@ -339,7 +339,7 @@ TEST_CASE("oneDNN's products agree with plain loops in every orientation") {
     const hw_matmul &m = matmuls[i];
     const auto a = fill(m.batch * m.m * m.k), b = fill(m.batch * m.k * m.n), bias = fill(m.n);
     std::vector<float> c(static_cast<size_t>(m.batch * m.m * m.n), NAN);
-    hw_run_matmul(static_cast<int64_t>(i), a.data(), b.data(), m.has_bias ? bias.data() : nullptr, c.data());
+    hw_run_matmul(static_cast<int64_t>(i), 0, a.data(), b.data(), m.has_bias ? bias.data() : nullptr, c.data());
     double worst = 0;
     auto at = [](const std::vector<float> &v, const int64_t (&s)[3], int64_t t, int64_t r, int64_t q) {
       return static_cast<double>(v[static_cast<size_t>(t * s[0] + r * s[1] + q * s[2])]);
@@ -450,7 +450,7 @@ double convolutionError(int64_t index, const ConvolutionCase &test, std::mt19937
 
   result.assign(result.size(), NAN);
   const auto &a = c.kind == HW_BACKWARD_DATA ? w : x, &b = c.kind == HW_FORWARD ? w : y;
-  hw_run_convolution(index, a.data(), b.data(), c.has_bias ? bias.data() : nullptr, result.data());
+  hw_run_convolution(index, 0, a.data(), b.data(), c.has_bias ? bias.data() : nullptr, result.data());
   double worst = 0;
   for (size_t i = 0; i < result.size(); ++i) {
     const double difference = std::abs(result[i] - expected[i]);
@@ -555,9 +555,10 @@ TEST_CASE("a convolution that oneDNN cannot do is refused when the program loads
                        Error);
 }
 
-TEST_CASE("oneDNN's calls for one thread have the bits of a program on one, on several threads at once") {
+TEST_CASE(
+    "oneDNN's calls for one thread have the bits of a program on one, on several threads at once, and alone in tasks") {
   const int64_t m = 90, n = 700, k = 500;
-  const hw_matmul matmul{1, m, n, k, {0, k, 1}, {0, n, 1}, {0, n, 1}, 0, HW_RELU};
+  hw_matmul matmul{1, m, n, k, {0, k, 1}, {0, n, 1}, {0, n, 1}, 0, HW_RELU, false};
   std::mt19937 random(3);
   std::uniform_real_distribution<float> uniform(-1, 1);
   hw_convolution gradient{};
@@ -577,10 +578,10 @@ TEST_CASE("oneDNN's calls for one thread have the bits of a program on one, on s
   std::vector<float> a(m * k), b(k * n), x(40 * 12 * 12 * 16), y(x.size());
   for (auto *v : {&a, &b, &x, &y})
     std::generate(v->begin(), v->end(), [&] { return uniform(random); });
-  auto results = [&] {
+  auto results = [&](int64_t thread = 0) {
     std::vector<float> c(m * n + 3 * 3 * 16 * 16, NAN);
-    hw_run_matmul(0, a.data(), b.data(), nullptr, c.data());
-    hw_run_convolution(0, x.data(), y.data(), nullptr, c.data() + m * n);
+    hw_run_matmul(0, thread, a.data(), b.data(), nullptr, c.data());
+    hw_run_convolution(0, thread, x.data(), y.data(), nullptr, c.data() + m * n);
     return c;
   };
   const int width = threads();
@@ -604,6 +605,20 @@ TEST_CASE("oneDNN's calls for one thread have the bits of a program on one, on s
   for (std::thread &lane : lanes)
     lane.join();
   CHECK(same == 80);
+  matmul.alone = gradient.alone = true;
+  setThreads(3);
+  OneDnn alone(program);
+  struct Frame {
+    std::function<bool(int64_t)> isSame;
+    std::atomic<int> same = 0;
+  } frame{[&](int64_t thread) { return results(thread) == expected; }};
+  const hw_phase phase{[](void *context, int64_t, int64_t thread) {
+                         auto *f = static_cast<Frame *>(context);
+                         f->same += f->isSame(thread);
+                       },
+                       60};
+  hw_parallel(&phase, 1, &frame);
+  CHECK(frame.same == 60);
   CHECK(std::equal(split.begin(), split.end(), expected.begin(),
                    [](float x, float y) { return std::abs(x - y) < 1e-2; }));
   setThreads(width);
