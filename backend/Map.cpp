@@ -203,11 +203,8 @@ private:
       if (leads(value))
         bytes += sizeOf(value) / images;
     auto windows = [&](Value output, Value weights) {
-      int64_t positions = 1, terms = 1;
-      for (int64_t extent : shapeOf(output).drop_front(2))
-        positions *= extent;
-      for (int64_t extent : shapeOf(weights).drop_front())
-        terms *= extent;
+      int64_t positions = ShapedType::getNumElements(shapeOf(output).drop_front(2)),
+              terms = ShapedType::getNumElements(shapeOf(weights).drop_front());
       return positions * terms * bytesOf(dtypeOf(elementOf(output)));
     };
     return bytes + llvm::TypeSwitch<Operation *, int64_t>(op)

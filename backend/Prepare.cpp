@@ -85,10 +85,7 @@ void readRectified(Block &block) {
 /// A position in a window is a small number, and the gradient wants one for each result: kept as a byte.
 void narrowPositions(Block &block) {
   for (MaxPoolOp pool : llvm::to_vector(block.getOps<MaxPoolOp>())) {
-    int64_t elements = 1;
-    for (int64_t size : pool.getWindow())
-      elements *= size;
-    if (elements > 128 || pool.getIndex().use_empty())
+    if (ShapedType::getNumElements(pool.getWindow()) > 128 || pool.getIndex().use_empty())
       continue;
     OpBuilder builder(pool->getContext());
     builder.setInsertionPointAfter(pool);

@@ -54,15 +54,16 @@ struct Step {
   Product product;                   // External
   int32_t activation = 0;            // External
   mlir::Operation *op = nullptr;     // Library, External
-  llvm::SmallVector<int, 3> inputs;  // buffers; External: a, b, bias or -1; Map: the body's arguments
-  llvm::SmallVector<int, 1> outputs; // buffers; Map: the body's results; Region: none
-  llvm::SmallVector<bool> mapped;    // Map: whether an input has a part for each group
-  llvm::SmallVector<bool> summed; // Map: whether an output has one for each task; it is the body's last arguments too
-  std::shared_ptr<const StepList> body; // Map
-  uint8_t fill = 0;                     // Fill: every byte
-  int32_t ordinal = 0;                  // Check: what the output becomes where inputs[0] is not finite and it is -1
-  double flops = 0, bytes = 0;          // not Region
-  mlir::Location loc;                   // of the op it is named after
+  llvm::SmallVector<int, 3> inputs;  // buffers; External: a, b, bias or -1
+  llvm::SmallVector<int, 1> outputs; // buffers
+  uint8_t fill = 0;                  // Fill: every byte
+  int32_t ordinal = 0;               // Check: what the output becomes where inputs[0] is not finite and it is -1
+  // Map: the steps, whose arguments are the inputs and then the summed outputs, before this group's.
+  std::shared_ptr<const StepList> body;
+  llvm::SmallVector<bool> mapped; // of an input: it has a part for each group
+  llvm::SmallVector<bool> summed; // of an output: it has a part for each task; else for each group
+  double flops = 0, bytes = 0;    // not Region
+  mlir::Location loc;             // of the op it is named after
 
   Step(Kind kind, mlir::Location loc, mlir::Operation *op = nullptr) : kind(kind), op(op), loc(loc) {}
   int64_t tasks() const { return (extent + chunk - 1) / chunk; }

@@ -46,6 +46,16 @@ GRADIENTS = {"grad_cnn": "mnist_cnn"}
 COLD = {"cold_fit": "fit_deep", "cold_cnn": "mnist_cnn"}
 
 
+def microseconds_of(report, graph):
+    """Of each repetition, from the JSON that `hwc bench` prints of the graphs with this name."""
+    scale = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
+    times = [row["real_time"] * scale[row["time_unit"]] for row in (json.loads(report)["benchmarks"] if report.strip() else [])
+             if row.get("run_type", "iteration") == "iteration" and f".{graph}" in row["name"]]
+    if not times:
+        sys.exit(f"`hwc bench` printed no {graph}")
+    return times
+
+
 def case_of(name):
     if name in GRADIENTS:
         return TRAININGS[GRADIENTS[name]]._replace(optimiser=None)

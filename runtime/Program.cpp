@@ -51,8 +51,7 @@ void Program::load() {
   for (const Setting &setting : plan.settings)
     if (setting.slot)
       setting.slot->set(setting.value);
-  if (descriptor.matmul_count + descriptor.convolution_count > 0)
-    oneDnn = std::make_unique<OneDnn>(descriptor);
+  getOneDnn(OneDnn::Width::program);
 }
 
 void Program::loadBeside(const Program &main, const TurnsNode &node) {
@@ -63,8 +62,12 @@ void Program::loadBeside(const Program &main, const TurnsNode &node) {
     if (i < node.own || i >= node.ownEnd)
       plan.slots[i].data = main.plan.slots[i].data;
   readPlanBody(descriptor, plan);
+  getOneDnn(OneDnn::Width::one);
+}
+
+void Program::getOneDnn(OneDnn::Width width) {
   if (descriptor.matmul_count + descriptor.convolution_count > 0)
-    oneDnn = std::make_unique<OneDnn>(descriptor, OneDnn::Width::one);
+    oneDnn = std::make_unique<OneDnn>(descriptor, width);
 }
 
 void Program::serveThisThread() {

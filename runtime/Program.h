@@ -48,6 +48,7 @@ public:
 private:
   /// Scratch enough for every entry on so many threads.
   void getScratch(int width);
+  void getOneDnn(OneDnn::Width width);
 
   Memory arena, scratchMemory;
   std::unique_ptr<OneDnn> oneDnn;

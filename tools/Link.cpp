@@ -62,8 +62,7 @@ struct Temporary {
 void linkExecutable(const std::string &object, const std::string &path) {
   if (fs::is_directory(path))
     fail("cannot write the executable {}: it is a folder; name a file with -o", inQuotes(path));
-  if (fs::is_other(fs::symlink_status(path)))
-    fail("{} is a device or a pipe, which would be replaced by a file; choose another name", inQuotes(path));
+  refuseDevice(AT_FDCWD, path, inQuotes(path));
   // Next to the result, so that the last step is a rename within one file system.
   Temporary objectFile{fmt::format("{}.{}.o", path, ::getpid())}, program{fmt::format("{}.{}.tmp", path, ::getpid())};
   {

@@ -130,17 +130,20 @@ struct AtomicFile::State {
   }
 };
 
+void refuseDevice(int folder, const std::string &name, std::string_view place) {
+  struct stat there;
+  if (fstatat(folder, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+      (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode) || S_ISSOCK(there.st_mode)))
+    fail("{} is a device or a pipe, which would be replaced by a file; choose another name", place);
+}
+
 AtomicFile::AtomicFile(int folder, std::string name, std::string path) : state(std::make_unique<State>()) {
   State &s = *state;
   s.folder = Descriptor(folder);
   s.name = std::move(name);
   s.path = std::move(path);
   s.place = inQuotes(s.path, 1000);
-  // Renaming would put a file in the place of a device or a pipe: root's -o /dev/null must not end /dev/null.
-  struct stat there;
-  if (fstatat(s.folder.fd, s.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-      (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode) || S_ISSOCK(there.st_mode)))
-    fail("{} is a device or a pipe, which would be replaced by a file; choose another name", s.place);
+  refuseDevice(s.folder.fd, s.name, s.place);
   for (unsigned attempt = 0;; ++attempt) {
     s.temporary = temporaryName(s.name, attempt);
     s.file = Descriptor(

@@ -14,6 +14,10 @@
 
 namespace hw {
 
+/// Throws if `name` in the folder (a descriptor, or AT_FDCWD) is a device or a pipe: renaming would put a file in its
+/// place, and root's `-o /dev/null` must not end /dev/null. `place`: the path in quotes, for the sentence.
+void refuseDevice(int folder, const std::string &name, std::string_view place);
+
 /// A file that appears under its name complete or not at all: written under a temporary name beside it, flushed to the
 /// disk and renamed by commit(). Destroyed without commit(), it leaves nothing.
 class AtomicFile {
