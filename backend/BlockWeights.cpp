@@ -82,7 +82,7 @@ private:
 
   void carryBlocked(unsigned number) {
     auto logical = typeOf(carried(number));
-    Type blocked = logical.clone(blockedShape(logical.getShape(), size, false));
+    Type blocked = logical.clone(Blocking(logical.getShape(), size, false).shape());
     builder.setInsertionPoint(train);
     OpOperand &init = train.getInitsMutable()[number];
     init.set(block(init.get()));

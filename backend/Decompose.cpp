@@ -271,18 +271,17 @@ Expr loops(ConvBackwardWeightsOp op, const Site &site) {
 // Pooling
 //===--------------------------------------------------------------------------------------------------------------===//
 
-/// Over the last dimensions.
-Expr sumLast(Expr x, size_t dims) { return reduceSum(x, range(x.rank() - int64_t(dims), x.rank())); }
+SmallVector<int64_t> lastDims(Expr x, size_t count) { return range(x.rank() - int64_t(count), x.rank()); }
+Expr sumLast(Expr x, size_t count) { return reduceSum(x, lastDims(x, count)); }
 
-/// The row-major position in its window of each element of [..., K...], i32.
-Expr positions(Expr like, const Windows &windows) {
+/// The row-major position in its window of each element of a tensor of this shape, i32. `dims`: that of each window's
+/// elements, or -1 if it has one only.
+Expr positions(Expr like, const Windows &windows, ArrayRef<int64_t> dims) {
   Expr position(like.at());
-  for (size_t i = 0; i < windows.size(); ++i) {
-    if (position)
-      position = double(windows[i].size) * position;
-    position = position + indexAlong(like, like.rank() - int64_t(windows.size() - i));
-  }
-  return position;
+  for (auto [window, dim] : llvm::zip_equal(windows, dims))
+    if (dim >= 0)
+      position = double(window.size) * position + indexAlong(like, dim);
+  return position ? position : indexAlong(like, 0).splat(0);
 }
 
 /// Windows that lie side by side from the first element on, so that each element is in one of them, or in none at the
@@ -315,14 +314,8 @@ public:
   }
   /// y at each element of its windows.
   Expr spread(Expr y) const { return broadcast(y, y.type().clone(domain), ofPooled); }
-  /// The row-major position of each element in its window, i32.
-  Expr positions(Expr like) const {
-    Expr position(like.at());
-    for (auto [window, dim] : llvm::zip_equal(windows, inWindow))
-      if (dim >= 0)
-        position = (position ? double(window.size) * position : position) + indexAlong(like, dim);
-    return position ? position : indexAlong(like, 0).splat(0);
-  }
+  /// Of each element, see above.
+  Expr positionsOf(Expr tiles) const { return positions(tiles, windows, inWindow); }
   /// x out of its tiles; zeros where there is none.
   Expr assembled(Expr tiles) const {
     SmallVector<int64_t> none(sizes.size(), 0), beyond;
@@ -363,7 +356,7 @@ Expr loops(PoolGatherOp op, const Site &site) {
   Windows windows = windowsOf(op, op.getWindow());
   Expr x = windowsIn({site, op.getOperand()}, windows), index(site, op.getIndex());
   Expr chosen = broadcast(index, index.type().clone(x.shape()), range(0, index.rank()));
-  return sumLast(select(chosen == positions(x, windows), x, Expr(site)), windows.size());
+  return sumLast(select(chosen == positions(x, windows, lastDims(x, windows.size())), x, Expr(site)), windows.size());
 }
 
 /// The windows around an element come last first, so its position in them falls as theirs rises. 0 stands for no
@@ -374,10 +367,10 @@ Expr loops(PoolScatterOp op, const Site &site) {
   Expr index(site, op.getIndex()), updates(site, op.getUpdates());
   if (Tiles tiles(index.shape(), windows, sizes); tiles.fit()) {
     Expr chosen = tiles.spread(index);
-    return tiles.assembled(select(chosen == tiles.positions(chosen), tiles.spread(updates), Expr(site)));
+    return tiles.assembled(select(chosen == tiles.positionsOf(chosen), tiles.spread(updates), Expr(site)));
   }
   Expr chosen = windowsAround(index + 1, windows, sizes);
-  Expr mine = double(elementsOf(windows)) - positions(chosen, windows);
+  Expr mine = double(elementsOf(windows)) - positions(chosen, windows, lastDims(chosen, windows.size()));
   return sumLast(select(chosen == mine, windowsAround(updates, windows, sizes), Expr(site)), windows.size());
 }
 

@@ -61,32 +61,40 @@ Type hw::backend::partsOf(Type type, int64_t parts) {
   return tensor.clone(shape);
 }
 
-SmallVector<int64_t> hw::backend::blockedShape(ArrayRef<int64_t> weights, int64_t size, bool turned) {
+Blocking::Blocking(ArrayRef<int64_t> weights, int64_t size, bool turned) : padded(weights) {
   auto blocks = [&](int64_t channels) { return (channels + size - 1) / size; };
-  SmallVector<int64_t> shape{blocks(weights[0])};
-  bool isFirst = weights[1] <= 3 && !turned;
-  if (!isFirst)
-    shape.push_back(blocks(weights[1]));
-  shape.append(weights.begin() + 2, weights.end());
-  shape.push_back(isFirst ? weights[1] : size);
-  shape.push_back(size);
-  return shape;
+  split = {blocks(weights[0]), size};
+  order = {0};
+  if (weights[1] <= 3 && !turned) { // the input channels stay together
+    split.push_back(weights[1]);
+  } else {
+    split.append({blocks(weights[1]), size});
+    order.push_back(2);
+    padded[1] = split[2] * size;
+  }
+  padded[0] = split[0] * size;
+  int64_t out = 1, in = int64_t(split.size()) - 1; // the dimensions within a block
+  llvm::append_range(order, llvm::seq<int64_t>(in + 1, in + int64_t(weights.size()) - 1));
+  split.append(weights.begin() + 2, weights.end());
+  if (turned)
+    std::swap(in, out);
+  order.append({in, out});
 }
 
 void BlockOp::build(OpBuilder &builder, OperationState &state, Value operand, int64_t size, bool turned) {
-  build(builder, state, typeOf(operand).clone(blockedShape(shapeOf(operand), size, turned)), operand, size, turned);
+  build(builder, state, typeOf(operand).clone(Blocking(shapeOf(operand), size, turned).shape()), operand, size, turned);
 }
 
 LogicalResult BlockOp::verify() {
   if (shapeOf(getOperand()).size() < 3 ||
-      ArrayRef(blockedShape(shapeOf(getOperand()), getSize(), getTurned())) != shapeOf(getResult()))
+      ArrayRef(Blocking(shapeOf(getOperand()), getSize(), getTurned()).shape()) != shapeOf(getResult()))
     return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
   return success();
 }
 
 LogicalResult UnblockOp::verify() {
   if (shapeOf(getResult()).size() < 3 ||
-      ArrayRef(blockedShape(shapeOf(getResult()), getSize(), false)) != shapeOf(getOperand()))
+      ArrayRef(Blocking(shapeOf(getResult()), getSize(), false).shape()) != shapeOf(getOperand()))
     return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
   return success();
 }

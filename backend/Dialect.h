@@ -1,6 +1,7 @@
 // The backend's own ops.
 #pragma once
 #include "ir/Dialects.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 
 #include "backend/BackendDialect.h.inc"
 #define GET_OP_CLASSES
@@ -11,7 +12,12 @@ namespace hw::backend {
 /// The type of `parts` tensors of this one.
 mlir::Type partsOf(mlir::Type type, int64_t parts);
 
-/// The shape of weights [O, I, K...] in blocks of `size` channels: see hwb.block.
-llvm::SmallVector<int64_t> blockedShape(llvm::ArrayRef<int64_t> weights, int64_t size, bool turned);
+/// How hwb.block lays out weights [O, I, K...]: filled up to the shape `padded`, reshaped to `split`, permuted by
+/// `order`.
+struct Blocking {
+  Blocking(llvm::ArrayRef<int64_t> weights, int64_t size, bool turned);
+  llvm::SmallVector<int64_t> shape() const { return mlir::applyPermutation(split, order); }
+  llvm::SmallVector<int64_t> padded, split, order;
+};
 
 } // namespace hw::backend

@@ -24,17 +24,6 @@ namespace {
 
 using Dims = SmallVector<int64_t>;
 
-Dims inverse(ArrayRef<int64_t> permutation) {
-  Dims result(permutation.size());
-  for (auto [i, dim] : llvm::enumerate(permutation))
-    result[dim] = int64_t(i);
-  return result;
-}
-Dims permuted(ArrayRef<int64_t> values, ArrayRef<int64_t> permutation) {
-  return llvm::map_to_vector(permutation, [&](int64_t dim) { return values[dim]; });
-}
-bool isIdentity(ArrayRef<int64_t> permutation) { return llvm::is_sorted(permutation); }
-
 /// From [N, C, S...] to [N, S..., C]: the old dimension of each new one.
 Dims channelsLast(int64_t rank) {
   Dims result{0};
@@ -58,12 +47,10 @@ public:
     builder.getContext()->getOrLoadDialect<HwbDialect>();
     for (Operation &op : llvm::make_early_inc_range(block)) {
       builder.setInsertionPoint(&op);
-      if (auto forward = dyn_cast<ConvOp>(op))
-        convolve(forward);
-      else if (auto data = dyn_cast<ConvBackwardDataOp>(op))
-        convolve(data);
-      else if (auto weights = dyn_cast<ConvBackwardWeightsOp>(op))
-        convolve(weights);
+      llvm::TypeSwitch<Operation *>(&op).Case<ConvOp, ConvBackwardDataOp, ConvBackwardWeightsOp>([&](auto convolution) {
+        if (goesToLibrary(convolution, products, target))
+          convolve(convolution);
+      });
     }
     sink();
     eraseDead(block);
@@ -95,34 +82,28 @@ private:
   Value toLast(Value value) { return ordered(value, channelsLast(typeOf(value).getRank())); }
   Type lastType(Type type) {
     auto tensor = cast<RankedTensorType>(type);
-    return tensor.clone(permuted(tensor.getShape(), channelsLast(tensor.getRank())));
+    return tensor.clone(applyPermutation(tensor.getShape(), channelsLast(tensor.getRank())));
   }
   /// The op's result, channels-first, out of what was made in its place.
   void replaceByLast(Operation *op, Value last) {
-    Dims back = inverse(channelsLast(typeOf(last).getRank()));
+    Dims back = invertPermutationVector(channelsLast(typeOf(last).getRank()));
     op->getResult(0).replaceAllUsesWith(moving(op->getLoc(), last, back));
     op->erase();
   }
 
   void convolve(ConvOp op) {
-    if (!goesToLibrary(op, products, target))
-      return;
     Value weights = BlockOp::create(builder, op.getLoc(), op.getWeights(), blockSize(), false);
     replaceByLast(
         op, call(op, lastType(op.getType()), toLast(op.getInput()), weights, shapeOf(op.getWeights())).getResult());
   }
   void convolve(ConvBackwardDataOp op) {
-    if (!goesToLibrary(op, products, target))
-      return;
     Value weights = BlockOp::create(builder, op.getLoc(), op.getWeights(), blockSize(), true);
     replaceByLast(
         op, call(op, lastType(op.getType()), weights, toLast(op.getOutput()), shapeOf(op.getWeights())).getResult());
   }
   void convolve(ConvBackwardWeightsOp op) {
-    if (!goesToLibrary(op, products, target))
-      return;
     auto shape = shapeOf(op.getWeights());
-    Type type = typeOf(op.getWeights()).clone(blockedShape(shape, blockSize(), false));
+    Type type = typeOf(op.getWeights()).clone(Blocking(shape, blockSize(), false).shape());
     Value blocked = call(op, type, toLast(op.getInput()), toLast(op.getOutput()), shape).getResult();
     op.getResult().replaceAllUsesWith(
         UnblockOp::create(builder, op.getLoc(), op.getType(), blocked, blockSize()).getResult());
@@ -155,19 +136,19 @@ private:
 
   /// The value with dimension permutation[i] as its dimension i, at no cost where that can be had.
   Value ordered(Value value, ArrayRef<int64_t> permutation) {
-    if (isIdentity(permutation))
+    if (isIdentityPermutation(permutation))
       return value;
     Location loc = value.getLoc();
-    Dims shape = permuted(shapeOf(value), permutation);
+    Dims shape = applyPermutation(shapeOf(value), permutation);
     auto type = typeOf(value).clone(shape);
     if (TransposeOp before = layoutOf(value))
-      return ordered(before.getOperand(), permuted(before.getPermutation(), permutation));
+      return ordered(before.getOperand(), applyPermutation(before.getPermutation(), permutation));
     if (auto constant = value.getDefiningOp<ConstantOp>(); constant && !isDenseConstant(value))
       return ConstantOp::create(builder, loc, cast<DenseElementsAttr>(constant.getValue()).resizeSplat(type));
     if (auto iota = value.getDefiningOp<IotaOp>())
-      return IotaOp::create(builder, loc, type, inverse(permutation)[iota.getDim()]);
+      return IotaOp::create(builder, loc, type, invertPermutationVector(permutation)[iota.getDim()]);
     if (auto broadcast = value.getDefiningOp<BroadcastOp>())
-      return spread(broadcast, type, inverse(permutation));
+      return spread(broadcast, type, invertPermutationVector(permutation));
     if (auto reshape = value.getDefiningOp<ReshapeOp>())
       if (Value result = unflattened(reshape, permutation))
         return result;
@@ -176,7 +157,7 @@ private:
     for (int64_t dim : permutation)
       if (shapeOf(value)[dim] != 1)
         large.push_back(dim);
-    if (isIdentity(large))
+    if (llvm::is_sorted(large))
       return ReshapeOp::create(builder, loc, type, value);
     return moving(loc, value, permutation);
   }
@@ -207,7 +188,7 @@ private:
 
   /// `permutation`: of a transposition that makes one of the op's operands.
   void sinkThrough(Operation *op, ArrayRef<int64_t> permutation) {
-    Dims back = inverse(permutation);
+    Dims back = invertPermutationVector(permutation);
     if (auto transpose = dyn_cast<TransposeOp>(op)) {
       Value result = ordered(transpose.getOperand(), transpose.getPermutation());
       transpose.getResult().replaceAllUsesWith(result);
@@ -239,7 +220,7 @@ private:
     Operation *copy = builder.clone(*op);
     copy->setOperands(operands);
     for (Value result : copy->getResults())
-      result.setType(typeOf(result).clone(permuted(shapeOf(result), back)));
+      result.setType(typeOf(result).clone(applyPermutation(shapeOf(result), back)));
     change(copy);
     for (auto [old, result] : llvm::zip_equal(op->getResults(), copy->getResults()))
       old.replaceAllUsesWith(moving(op->getLoc(), result, permutation));
@@ -259,7 +240,7 @@ private:
       if (!llvm::is_contained(dims, from))
         order.push_back(llvm::find(kept, from) - kept.begin());
     Value result = ReduceSumOp::create(builder, sum.getLoc(), original, dims);
-    if (!isIdentity(order))
+    if (!isIdentityPermutation(order))
       result = moving(sum.getLoc(), result, order);
     sum.getResult().replaceAllUsesWith(result);
   }
@@ -299,9 +280,9 @@ private:
         continue;
       Value original = layout.getOperand();
       Dims logical(shapeOf(layout).drop_front()), order, back; // of the dimensions behind the first
-      for (int64_t dim : llvm::drop_begin(inverse(layout.getPermutation())))
+      for (int64_t dim : llvm::drop_begin(invertPermutationVector(layout.getPermutation())))
         order.push_back(dim - 1);
-      back = inverse(order);
+      back = invertPermutationVector(order);
       int64_t contracted = side == 0 ? dot.getLhsContract()[0] : dot.getRhsContract()[0];
       Value operands[2] = {dot.getLhs(), dot.getRhs()};
       operands[side] = ReshapeOp::create(builder, flat.getLoc(), flat.getType(), original);
@@ -312,7 +293,7 @@ private:
       Value result = DotGeneralOp::create(builder, dot.getLoc(), operands[0], operands[1], dot.getLhsBatch(),
                                           dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
       if (contracted == 0)
-        result = reordered(result, side, permuted(logical, order), back);
+        result = reordered(result, side, applyPermutation(logical, order), back);
       dot.getResult().replaceAllUsesWith(result);
       return;
     }
@@ -330,7 +311,8 @@ private:
     Value weights = reordered(dot.getRhs(), dot.rhsFree()[0], shape.drop_front(), order);
     auto product = DotGeneralOp::create(builder, dot.getLoc(), dot.getLhs(), weights, dot.getLhsBatch(),
                                         dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
-    return ReshapeOp::create(builder, reshape.getLoc(), typeOf(reshape).clone(permuted(shape, permutation)), product);
+    return ReshapeOp::create(builder, reshape.getLoc(), typeOf(reshape).clone(applyPermutation(shape, permutation)),
+                             product);
   }
 
   //===-- Blocks
@@ -408,38 +390,6 @@ private:
     return inside ? select(inside, value, Expr(site)).get() : blocked;
   }
 
-  /// The dimensions of weights [O / B, B of O, I / B, B of I, K...] in the order of a block; those of I are one where
-  /// it is not split.
-  static Dims blockOrder(int64_t spatial, bool isFirst, bool turned) {
-    auto kernel = llvm::seq<int64_t>(isFirst ? 3 : 4, (isFirst ? 3 : 4) + spatial);
-    Dims order = isFirst ? Dims{0} : Dims{0, 2};
-    llvm::append_range(order, kernel);
-    if (isFirst)
-      llvm::append_range(order, Dims{2, 1});
-    else
-      llvm::append_range(order, turned ? Dims{1, 3} : Dims{3, 1});
-    return order;
-  }
-
-  struct Blocking {
-    Dims padded, split, order; // [O', I', K...], the same with O' and I' split, and how that is permuted
-    Blocking(ArrayRef<int64_t> weights, int64_t size, bool turned) {
-      bool isFirst = weights[1] <= 3 && !turned;
-      auto up = [&](int64_t channels) { return (channels + size - 1) / size * size; };
-      padded = Dims(weights);
-      padded[0] = up(weights[0]);
-      split = {padded[0] / size, size};
-      if (isFirst) {
-        split.push_back(weights[1]);
-      } else {
-        padded[1] = up(weights[1]);
-        split.append({padded[1] / size, size});
-      }
-      split.append(weights.begin() + 2, weights.end());
-      order = blockOrder(int64_t(weights.size()) - 2, isFirst, turned);
-    }
-  };
-
   void expand(BlockOp op) {
     Blocking blocking(shapeOf(op.getOperand()), op.getSize(), op.getTurned());
     Value value = op.getOperand();
@@ -456,7 +406,7 @@ private:
   void expand(UnblockOp op) {
     auto shape = shapeOf(op.getResult());
     Blocking blocking(shape, op.getSize(), false);
-    Value value = TransposeOp::create(builder, op.getLoc(), op.getOperand(), inverse(blocking.order));
+    Value value = TransposeOp::create(builder, op.getLoc(), op.getOperand(), invertPermutationVector(blocking.order));
     value = ReshapeOp::create(builder, op.getLoc(), typeOf(value).clone(blocking.padded), value);
     if (ArrayRef(blocking.padded) != shape)
       value = SliceOp::create(builder, op.getLoc(), value, Dims(shape.size(), 0), shape, Dims(shape.size(), 1));

@@ -2,6 +2,7 @@
 //
 // For z = A x the row gives A^T c, c being the cotangent of z. An op that is linear in several operands (add,
 // dot_general) has a row for each; `linear` says which of them are to be read so.
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
 
@@ -35,17 +36,8 @@ SmallVector<int64_t> complement(ArrayRef<int64_t> dims, int64_t rank) {
   return rest;
 }
 
-SmallVector<int64_t> inverse(ArrayRef<int64_t> permutation) {
-  SmallVector<int64_t> result(permutation.size());
-  for (auto [i, dim] : llvm::enumerate(permutation))
-    result[dim] = i;
-  return result;
-}
-
 Expr permuted(Expr x, ArrayRef<int64_t> permutation) {
-  return llvm::equal(permutation, llvm::seq<int64_t>(0, permutation.size()))
-             ? x
-             : x.make<TransposeOp>(x.get(), permutation);
+  return isIdentityPermutation(permutation) ? x : x.make<TransposeOp>(x.get(), permutation);
 }
 
 /// Pads between and around: element i goes to start + i * stride of a dimension of the operand's size.
@@ -104,7 +96,7 @@ Expr dotGeneralRow(DotGeneralOp op, Expr c, unsigned i) {
     SmallVector<int64_t> dims(mineBatch);
     dims.append(first.begin(), first.end());
     dims.append(second.begin(), second.end());
-    return inverse(dims);
+    return invertPermutationVector(dims);
   };
   SmallVector<int64_t> cFirst = order(mineFree, contracted), otherFirst = order(contracted, mineFree);
   if (llvm::is_sorted(otherFirst) && !llvm::is_sorted(cFirst))
@@ -138,7 +130,7 @@ void attach(MLIRContext *context, HwDialect *) {
   row<ReduceSumOp, [](ReduceSumOp op, E c, unsigned i) { auto x = typeOf(op.getOperand());
                                                          return broadcast(c, x, complement(op.getDims(), x.getRank())); }>(context);
   row<ReshapeOp,   [](ReshapeOp op, E c, unsigned i) { return c.make<ReshapeOp>(op.getOperand().getType(), c.get()); }>(context);
-  row<TransposeOp, [](TransposeOp op, E c, unsigned i) { return permuted(c, inverse(op.getPermutation())); }>(context);
+  row<TransposeOp, [](TransposeOp op, E c, unsigned i) { return permuted(c, invertPermutationVector(op.getPermutation())); }>(context);
   row<ReverseOp,   [](ReverseOp op, E c, unsigned i) { return c.make<ReverseOp>(c.type(), c.get(), op.getDims()); }>(context);
   row<SliceOp,     sliceRow>(context);
   row<PadOp,       padRow>(context);
