@@ -3,12 +3,34 @@
 #define HW_BACKEND_OPS
 
 include "ir/HwBase.td"
+include "mlir/IR/AttrTypeBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Hwb_Dialect : Dialect {
   let name = "hwb";
   let cppNamespace = "::hw::backend";
   let summary = "What lies between hw ops and kernels.";
+  let useDefaultAttributePrinterParser = 1;
+}
+
+def LayoutAttr : AttrDef<Hwb_Dialect, "Layout"> {
+  let mnemonic = "layout";
+  let summary = "in which order the elements of a tensor lie in memory";
+  let description = [{
+    The tensor is filled up with zeros, at the end of its dimensions, to the shape `padded`; this is reshaped to `split`,
+    whose dimensions are parts of those of `padded`; and dimension i of what is stored is dimension `order[i]` of that.
+    For example blocks of 16 of the 20 columns of a tensor of 5 rows, the rows within a block: `<[5, 32] to [5, 2, 16] order [1, 0, 2]>`.
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$padded, ArrayRefParameter<"int64_t">:$split,
+                        ArrayRefParameter<"int64_t">:$order);
+  let assemblyFormat = "`<` `[` $padded `]` `to` `[` $split `]` `order` `[` $order `]` `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The shape of what is stored.
+    llvm::SmallVector<int64_t> shape() const;
+    /// Of each dimension of the tensor, its parts among the dimensions of `split`; those of size 1 may be no one's.
+    llvm::SmallVector<llvm::SmallVector<int64_t>> parts() const;
+  }];
 }
 
 def WindowsOp : Op<Hwb_Dialect, "windows", [Pure]> {
@@ -27,26 +49,23 @@ def WindowsOp : Op<Hwb_Dialect, "windows", [Pure]> {
   let hasVerifier = 1;
 }
 
-def BlockOp : Op<Hwb_Dialect, "block", [Pure]> {
-  let summary = "a convolution's weights in blocks of channels, as oneDNN reads them";
+def ToLayoutOp : Op<Hwb_Dialect, "to_layout", [Pure]> {
+  let summary = "the tensor as it is stored in a layout";
   let description = [{
-    operand: [O, I, K...]; B is `size`, and the last block of a dimension is filled up with zeros. result:
-    1. for I <= 3 and no `turned`: [O / B, K..., I, B of O];
-    2. else [O / B, I / B, K..., B of I, B of O], or with `turned` [O / B, I / B, K..., B of O, B of I].
-    A convolution and the gradient in its weights share the layout without `turned`; the gradient in its input wants the other.
+    operand: the tensor, no larger than the layout's `padded`; result: of the layout's shape. See `layout`.
   }];
-  let arguments = (ins Hw_Tensor:$operand, I64Attr:$size, UnitAttr:$turned);
+  let arguments = (ins Hw_Tensor:$operand, LayoutAttr:$layout);
   let results = (outs Hw_Tensor:$result);
-  let assemblyFormat = "$operand `by` $size (`turned` $turned^)? attr-dict `:` type($operand) `->` type($result)";
-  let builders = [OpBuilder<(ins "::mlir::Value":$operand, "int64_t":$size, "bool":$turned)>];
+  let assemblyFormat = "$operand $layout attr-dict `:` type($operand) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$operand, "LayoutAttr":$layout)>];
   let hasVerifier = 1;
 }
 
-def UnblockOp : Op<Hwb_Dialect, "unblock", [Pure]> {
-  let summary = "the inverse of `block` without `turned`: leaves the zeros out";
-  let arguments = (ins Hw_Tensor:$operand, I64Attr:$size);
+def FromLayoutOp : Op<Hwb_Dialect, "from_layout", [Pure]> {
+  let summary = "the inverse of `to_layout`: leaves out what was filled up";
+  let arguments = (ins Hw_Tensor:$operand, LayoutAttr:$layout);
   let results = (outs Hw_Tensor:$result);
-  let assemblyFormat = "$operand `by` $size attr-dict `:` type($operand) `->` type($result)";
+  let assemblyFormat = "$operand $layout attr-dict `:` type($operand) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -72,7 +91,8 @@ def YieldOp : Op<Hwb_Dialect, "yield", [Pure, Terminator, HasParent<"MapOp">]> {
 def ConvolutionOp : Op<Hwb_Dialect, "convolution", [Pure]> {
   let summary = "a convolution by oneDNN, or one of its gradients";
   let description = [{
-    Of x [N, S..., I], w (blocked, see `block`) and y [N, R..., O], two are given, in this order, and one is the result:
+    Of x [N, S..., I], w (in blocks of `size` channels, see Layouts.h) and y [N, R..., O], two are given, in this order,
+    and one is the result:
     1. kind 0: y = activation(x * w + bias),
     2. kind 1: the gradient of sum(y * c) in x, from w (`turned`) and c,
     3. kind 2: the gradient of sum(y * c) in w, from x and c.

@@ -1,14 +1,23 @@
 #include "backend/Dialect.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 
 #include "backend/BackendDialect.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "backend/BackendAttrs.cpp.inc"
 #define GET_OP_CLASSES
 #include "backend/BackendOps.cpp.inc"
 
 void HwbDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "backend/BackendAttrs.cpp.inc"
+      >();
   addOperations<
 #define GET_OP_LIST
 #include "backend/BackendOps.cpp.inc"
@@ -61,40 +70,52 @@ Type hw::backend::partsOf(Type type, int64_t parts) {
   return tensor.clone(shape);
 }
 
-Blocking::Blocking(ArrayRef<int64_t> weights, int64_t size, bool turned) : padded(weights) {
-  auto blocks = [&](int64_t channels) { return (channels + size - 1) / size; };
-  split = {blocks(weights[0]), size};
-  order = {0};
-  if (weights[1] <= 3 && !turned) { // the input channels stay together
-    split.push_back(weights[1]);
-  } else {
-    split.append({blocks(weights[1]), size});
-    order.push_back(2);
-    padded[1] = split[2] * size;
+SmallVector<int64_t> LayoutAttr::shape() const { return applyPermutation(getSplit(), getOrder()); }
+
+/// See LayoutAttr::parts; none if the dimensions of `split` are no parts of those of `padded`.
+static std::optional<SmallVector<SmallVector<int64_t>>> findParts(ArrayRef<int64_t> padded, ArrayRef<int64_t> split) {
+  SmallVector<SmallVector<int64_t>> parts;
+  size_t next = 0;
+  for (int64_t size : padded) {
+    SmallVector<int64_t> &mine = parts.emplace_back();
+    int64_t product = 1;
+    for (; product != size && next < split.size(); ++next) {
+      mine.push_back(int64_t(next));
+      product *= split[next];
+    }
+    if (product != size)
+      return std::nullopt;
   }
-  padded[0] = split[0] * size;
-  int64_t out = 1, in = int64_t(split.size()) - 1; // the dimensions within a block
-  llvm::append_range(order, llvm::seq<int64_t>(in + 1, in + int64_t(weights.size()) - 1));
-  split.append(weights.begin() + 2, weights.end());
-  if (turned)
-    std::swap(in, out);
-  order.append({in, out});
+  if (!llvm::all_of(split.drop_front(next), [](int64_t size) { return size == 1; }))
+    return std::nullopt;
+  return parts;
 }
 
-void BlockOp::build(OpBuilder &builder, OperationState &state, Value operand, int64_t size, bool turned) {
-  build(builder, state, typeOf(operand).clone(Blocking(shapeOf(operand), size, turned).shape()), operand, size, turned);
-}
+SmallVector<SmallVector<int64_t>> LayoutAttr::parts() const { return *findParts(getPadded(), getSplit()); }
 
-LogicalResult BlockOp::verify() {
-  if (shapeOf(getOperand()).size() < 3 ||
-      ArrayRef(Blocking(shapeOf(getOperand()), getSize(), getTurned()).shape()) != shapeOf(getResult()))
-    return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
+LogicalResult LayoutAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> padded,
+                                 ArrayRef<int64_t> split, ArrayRef<int64_t> order) {
+  if (!findParts(padded, split))
+    return emitError() << "the dimensions of [" << split << "] are no parts of those of [" << padded << "]";
+  if (order.size() != split.size() || !isPermutationVector(order))
+    return emitError() << "[" << order << "] is no order of " << split.size() << " dimensions";
   return success();
 }
 
-LogicalResult UnblockOp::verify() {
-  if (shapeOf(getResult()).size() < 3 ||
-      ArrayRef(Blocking(shapeOf(getResult()), getSize(), false).shape()) != shapeOf(getOperand()))
-    return emitOpError() << "does not make " << getResult().getType() << " of " << getOperand().getType();
+/// That `layout` stores `tensor` as `stored`.
+static LogicalResult verifyStored(Operation *op, LayoutAttr layout, Value tensor, Value stored) {
+  auto shape = shapeOf(tensor), padded = layout.getPadded();
+  bool fits = shape.size() == padded.size() && llvm::all_of(llvm::zip(shape, padded), [](auto sizes) {
+                return std::get<0>(sizes) <= std::get<1>(sizes);
+              });
+  if (!fits || typeOf(tensor).clone(layout.shape()) != stored.getType())
+    return op->emitOpError() << "does not store " << tensor.getType() << " as " << stored.getType();
   return success();
 }
+
+void ToLayoutOp::build(OpBuilder &builder, OperationState &state, Value operand, LayoutAttr layout) {
+  build(builder, state, typeOf(operand).clone(layout.shape()), operand, layout);
+}
+
+LogicalResult ToLayoutOp::verify() { return verifyStored(*this, getLayout(), getOperand(), getResult()); }
+LogicalResult FromLayoutOp::verify() { return verifyStored(*this, getLayout(), getResult(), getOperand()); }

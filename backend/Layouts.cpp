@@ -9,8 +9,12 @@
 //
 // Weights do lie in blocks, filled up with zeros: a convolution and its weights' gradient share a layout, which the
 // optimiser's arithmetic is done in as well. Only the gradient in the input wants a copy with the blocks turned.
+// Weights of a product with flattened activations lie in the order of these. What reads or makes weights in a layout
+// stands behind a `to_layout` or before a `from_layout`; a `from_layout` moves down through arithmetic until it meets a
+// `to_layout` and both go. What is left becomes copies.
 #include "backend/Layouts.h"
 #include "backend/Cost.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/CSE.h"
@@ -24,18 +28,18 @@ namespace {
 
 using Dims = SmallVector<int64_t>;
 
-/// From [N, C, S...] to [N, S..., C]: the old dimension of each new one.
-Dims channelsLast(int64_t rank) {
-  Dims result{0};
-  llvm::append_range(result, llvm::seq<int64_t>(2, rank));
-  result.push_back(1);
-  return result;
+/// The transposition that makes the value if it is there for channels to come last, and is to move; or null.
+TransposeOp movingOf(Value value) {
+  auto transpose = value.getDefiningOp<TransposeOp>();
+  return transpose && transpose->hasAttr("hw.moving") ? transpose : TransposeOp();
 }
 
-/// A transposition that exists because of a layout, and is to move.
-TransposeOp layoutOf(Value value) {
-  auto transpose = value.getDefiningOp<TransposeOp>();
-  return transpose && transpose->hasAttr("hw.layout") ? transpose : TransposeOp();
+bool isFlattening(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
+  return from.size() > 2 && to.size() == 2 && from[0] == to[0];
+}
+bool isPlain(DotGeneralOp dot) {
+  return dot.getLhsContract().size() == 1 && dot.getLhsBatch().empty() && shapeOf(dot.getLhs()).size() == 2 &&
+         shapeOf(dot.getRhs()).size() == 2;
 }
 
 class Layouts {
@@ -58,10 +62,10 @@ public:
       absorb(op);
     for (Operation &op : llvm::make_early_inc_range(block)) {
       builder.setInsertionPoint(&op);
-      if (auto block = dyn_cast<BlockOp>(op))
-        expand(block);
-      else if (auto unblock = dyn_cast<UnblockOp>(op))
-        expand(unblock);
+      if (auto to = dyn_cast<ToLayoutOp>(op))
+        expand(to);
+      else if (auto from = dyn_cast<FromLayoutOp>(op))
+        expand(from);
     }
     IRRewriter rewriter(builder.getContext());
     DominanceInfo dominance;
@@ -73,6 +77,9 @@ private:
   //---------------------------------------------------------------------------------------------===//
 
   int64_t blockSize() const { return weightBlock(target); }
+  LayoutAttr blocks(Value weights, bool turned) {
+    return blockLayout(builder.getContext(), shapeOf(weights), blockSize(), turned);
+  }
 
   template <class Op> ConvolutionOp call(Op op, Type type, Value first, Value second, ArrayRef<int64_t> weights) {
     int32_t kind = isa<ConvOp>(op) ? HW_FORWARD : isa<ConvBackwardDataOp>(op) ? HW_BACKWARD_DATA : HW_BACKWARD_WEIGHTS;
@@ -92,21 +99,22 @@ private:
   }
 
   void convolve(ConvOp op) {
-    Value weights = BlockOp::create(builder, op.getLoc(), op.getWeights(), blockSize(), false);
+    Value weights = ToLayoutOp::create(builder, op.getLoc(), op.getWeights(), blocks(op.getWeights(), false));
     replaceByLast(
         op, call(op, lastType(op.getType()), toLast(op.getInput()), weights, shapeOf(op.getWeights())).getResult());
   }
   void convolve(ConvBackwardDataOp op) {
-    Value weights = BlockOp::create(builder, op.getLoc(), op.getWeights(), blockSize(), true);
+    Value weights = ToLayoutOp::create(builder, op.getLoc(), op.getWeights(), blocks(op.getWeights(), true));
     replaceByLast(
         op, call(op, lastType(op.getType()), weights, toLast(op.getOutput()), shapeOf(op.getWeights())).getResult());
   }
   void convolve(ConvBackwardWeightsOp op) {
-    auto shape = shapeOf(op.getWeights());
-    Type type = typeOf(op.getWeights()).clone(Blocking(shape, blockSize(), false).shape());
-    Value blocked = call(op, type, toLast(op.getInput()), toLast(op.getOutput()), shape).getResult();
+    LayoutAttr layout = blocks(op.getWeights(), false);
+    Value gradient = call(op, typeOf(op.getWeights()).clone(layout.shape()), toLast(op.getInput()),
+                          toLast(op.getOutput()), shapeOf(op.getWeights()))
+                         .getResult();
     op.getResult().replaceAllUsesWith(
-        UnblockOp::create(builder, op.getLoc(), op.getType(), blocked, blockSize()).getResult());
+        FromLayoutOp::create(builder, op.getLoc(), op.getType(), gradient, layout).getResult());
     op->erase();
   }
 
@@ -130,7 +138,7 @@ private:
 
   Value moving(Location loc, Value value, ArrayRef<int64_t> permutation) {
     auto transpose = TransposeOp::create(builder, loc, value, permutation);
-    transpose->setAttr("hw.layout", builder.getUnitAttr());
+    transpose->setAttr("hw.moving", builder.getUnitAttr());
     return transpose;
   }
 
@@ -141,7 +149,7 @@ private:
     Location loc = value.getLoc();
     Dims shape = applyPermutation(shapeOf(value), permutation);
     auto type = typeOf(value).clone(shape);
-    if (TransposeOp before = layoutOf(value))
+    if (TransposeOp before = movingOf(value))
       return ordered(before.getOperand(), applyPermutation(before.getPermutation(), permutation));
     if (auto constant = value.getDefiningOp<ConstantOp>(); constant && !isDenseConstant(value))
       return ConstantOp::create(builder, loc, cast<DenseElementsAttr>(constant.getValue()).resizeSplat(type));
@@ -176,13 +184,17 @@ private:
   void sink() {
     for (Operation &op : llvm::make_early_inc_range(block)) {
       builder.setInsertionPoint(&op);
-      auto found = llvm::find_if(op.getOperands(), [](Value operand) { return bool(layoutOf(operand)); });
+      auto weights =
+          llvm::find_if(op.getOperands(), [](Value operand) { return bool(operand.getDefiningOp<FromLayoutOp>()); });
+      auto activations = llvm::find_if(op.getOperands(), [](Value operand) { return bool(movingOf(operand)); });
       if (auto dot = dyn_cast<DotGeneralOp>(op))
         sinkFlat(dot);
-      else if (llvm::any_of(op.getOperands(), [](Value operand) { return bool(operand.getDefiningOp<UnblockOp>()); }))
-        sinkBlocks(&op);
-      else if (found != op.operand_end())
-        sinkThrough(&op, layoutOf(*found).getPermutation());
+      else if (auto to = dyn_cast<ToLayoutOp>(op))
+        to.getResult().replaceAllUsesWith(inLayout(to.getOperand(), to.getLayout()));
+      else if (weights != op.operand_end())
+        sinkStored(&op, (*weights).getDefiningOp<FromLayoutOp>().getLayout());
+      else if (activations != op.operand_end())
+        sinkThrough(&op, movingOf(*activations).getPermutation());
     }
   }
 
@@ -228,7 +240,7 @@ private:
 
   void sinkThrough(ReduceSumOp sum, ArrayRef<int64_t> permutation) {
     // Dimension i of what is summed is the original's `permutation[i]`.
-    Value original = layoutOf(sum.getOperand()).getOperand();
+    Value original = movingOf(sum.getOperand()).getOperand();
     Dims dims, kept, order;
     for (int64_t dim : sum.getDims())
       dims.push_back(permutation[dim]);
@@ -248,52 +260,33 @@ private:
   //===-- Flattening
   //-----------------------------------------------------------------------------------------------===//
 
-  /// Dimension `dim` of [.., prod(shape), ..] in the order in which `permutation` puts the dimensions it is made of.
-  Value reordered(Value value, int64_t dim, ArrayRef<int64_t> shape, ArrayRef<int64_t> permutation) {
-    auto flat = shapeOf(value);
-    Dims split(flat.take_front(dim)), order = llvm::to_vector(llvm::seq<int64_t>(0, dim));
-    split.append(shape.begin(), shape.end());
-    split.append(flat.begin() + dim + 1, flat.end());
-    for (int64_t part : permutation)
-      order.push_back(dim + part);
-    llvm::append_range(order, llvm::seq<int64_t>(dim + shape.size(), split.size()));
-    Location loc = value.getLoc();
-    Value parts = ReshapeOp::create(builder, loc, typeOf(value).clone(split), value);
-    Value turned = TransposeOp::create(builder, loc, parts, order);
-    return ReshapeOp::create(builder, loc, value.getType(), turned);
-  }
-
-  static bool isFlattening(ArrayRef<int64_t> from, ArrayRef<int64_t> to) {
-    return from.size() > 2 && to.size() == 2 && from[0] == to[0];
-  }
-  static bool isPlain(DotGeneralOp dot) {
-    return dot.getLhsBatch().empty() && shapeOf(dot.getLhs()).size() == 2 && shapeOf(dot.getRhs()).size() == 2;
-  }
-
   /// A product of flattened activations sums over pixels and channels, or keeps them: in which order is all the same if
   /// the other side, or the result, has them in it too. Those are weights, and small.
   void sinkFlat(DotGeneralOp dot) {
     for (unsigned side : {0u, 1u}) {
-      auto flat = dot->getOperand(side).getDefiningOp<ReshapeOp>();
-      TransposeOp layout = flat ? layoutOf(flat.getOperand()) : TransposeOp();
-      if (!layout || layout.getPermutation()[0] != 0 || !isPlain(dot) || !isFlattening(shapeOf(layout), shapeOf(flat)))
+      Value activations = flattenedIn(dot, side);
+      TransposeOp transpose = activations ? movingOf(activations) : TransposeOp();
+      if (!transpose || transpose.getPermutation()[0] != 0)
         continue;
-      Value original = layout.getOperand();
-      Dims logical(shapeOf(layout).drop_front()), order, back; // of the dimensions behind the first
-      for (int64_t dim : llvm::drop_begin(invertPermutationVector(layout.getPermutation())))
-        order.push_back(dim - 1);
-      back = invertPermutationVector(order);
-      int64_t contracted = side == 0 ? dot.getLhsContract()[0] : dot.getRhsContract()[0];
+      Location loc = dot.getLoc();
+      Dims permutation = invertPermutationVector(transpose.getPermutation());
+      auto layoutOfWeights = [&](Value weights, int64_t dim) {
+        return flatLayout(builder.getContext(), shapeOf(weights), dim, shapeOf(activations), permutation);
+      };
       Value operands[2] = {dot.getLhs(), dot.getRhs()};
-      operands[side] = ReshapeOp::create(builder, flat.getLoc(), flat.getType(), original);
-      if (contracted == 1) {
-        int64_t dim = side == 0 ? dot.getRhsContract()[0] : dot.getLhsContract()[0];
-        operands[1 - side] = reordered(operands[1 - side], dim, logical, order);
+      operands[side] = ReshapeOp::create(builder, loc, operands[side].getType(), transpose.getOperand());
+      int64_t contract[2] = {dot.getLhsContract()[0], dot.getRhsContract()[0]};
+      if (contract[side] == 1) {
+        Value &weights = operands[1 - side];
+        weights = flatInLayout(weights, layoutOfWeights(weights, contract[1 - side]));
       }
-      Value result = DotGeneralOp::create(builder, dot.getLoc(), operands[0], operands[1], dot.getLhsBatch(),
-                                          dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
-      if (contracted == 0)
-        result = reordered(result, side, applyPermutation(logical, order), back);
+      Value result = DotGeneralOp::create(builder, loc, operands[0], operands[1], dot.getLhsBatch(), dot.getRhsBatch(),
+                                          dot.getLhsContract(), dot.getRhsContract());
+      if (contract[side] == 0) { // pixels and channels are kept: it is the gradient in the weights
+        LayoutAttr layout = layoutOfWeights(result, side);
+        result = ReshapeOp::create(builder, loc, typeOf(result).clone(layout.shape()), result);
+        result = FromLayoutOp::create(builder, loc, dot.getType(), result, layout);
+      }
       dot.getResult().replaceAllUsesWith(result);
       return;
     }
@@ -305,39 +298,50 @@ private:
     auto shape = shapeOf(reshape);
     if (!dot || permutation[0] != 0 || !isPlain(dot) || !isFlattening(shape, shapeOf(dot)))
       return {};
-    Dims order;
-    for (int64_t dim : permutation.drop_front())
-      order.push_back(dim - 1);
-    Value weights = reordered(dot.getRhs(), dot.rhsFree()[0], shape.drop_front(), order);
+    Value weights = dot.getRhs();
+    weights =
+        flatInLayout(weights, flatLayout(builder.getContext(), shapeOf(weights), dot.rhsFree()[0], shape, permutation));
     auto product = DotGeneralOp::create(builder, dot.getLoc(), dot.getLhs(), weights, dot.getLhsBatch(),
                                         dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
     return ReshapeOp::create(builder, reshape.getLoc(), typeOf(reshape).clone(applyPermutation(shape, permutation)),
                              product);
   }
 
-  //===-- Blocks
+  /// A product's weights in the layout, as a matrix again.
+  Value flatInLayout(Value weights, LayoutAttr layout) {
+    return ReshapeOp::create(builder, weights.getLoc(), weights.getType(), inLayout(weights, layout));
+  }
+
+  //===-- Weights
   //---------------------------------------------------------------------------------------------------===//
 
-  /// Arithmetic on blocked weights and what has one value for all of them is done on the blocks.
-  void sinkBlocks(Operation *op) {
-    if (auto block = dyn_cast<BlockOp>(op))
-      return reblock(block, block.getOperand().getDefiningOp<UnblockOp>().getOperand());
+  /// The tensor as the layout stores it, out of how it is stored already if that can be.
+  Value inLayout(Value tensor, LayoutAttr layout) {
+    auto from = tensor.getDefiningOp<FromLayoutOp>();
+    LayoutAttr before = from ? from.getLayout() : LayoutAttr();
+    if (before == layout)
+      return from.getOperand();
+    if (!before || before.getPadded() != layout.getPadded() || before.getSplit() != layout.getSplit())
+      return ToLayoutOp::create(builder, tensor.getLoc(), tensor, layout);
+    Dims order = applyPermutation(invertPermutationVector(before.getOrder()), layout.getOrder());
+    auto turned = TransposeOp::create(builder, tensor.getLoc(), from.getOperand(), order);
+    turned->setAttr("hw.pack", builder.getUnitAttr());
+    return turned;
+  }
+
+  /// Arithmetic on tensors that are stored in one layout, and what has one value for all of them, is done on what is
+  /// stored.
+  void sinkStored(Operation *op, LayoutAttr layout) {
     if (!elementwiseOp(op))
       return;
     SmallVector<Value> operands;
-    RankedTensorType blocked;
-    int64_t size = 0;
-    for (Value operand : op->getOperands())
-      if (auto unblock = operand.getDefiningOp<UnblockOp>()) {
-        blocked = typeOf(unblock.getOperand());
-        size = unblock.getSize();
-      }
     for (Value operand : op->getOperands()) {
-      auto type = blocked.clone(elementOf(operand));
+      auto type = typeOf(operand).clone(layout.shape());
+      auto from = operand.getDefiningOp<FromLayoutOp>();
       auto constant = operand.getDefiningOp<ConstantOp>();
       auto broadcast = operand.getDefiningOp<BroadcastOp>();
-      if (auto unblock = operand.getDefiningOp<UnblockOp>())
-        operands.push_back(unblock.getOperand());
+      if (from && from.getLayout() == layout)
+        operands.push_back(from.getOperand());
       else if (constant && !isDenseConstant(operand))
         operands.push_back(
             ConstantOp::create(builder, op->getLoc(), cast<DenseElementsAttr>(constant.getValue()).resizeSplat(type)));
@@ -349,66 +353,49 @@ private:
     }
     Operation *copy = builder.clone(*op);
     copy->setOperands(operands);
-    Value result = copy->getResult(0);
-    result.setType(blocked.clone(elementOf(result)));
-    op->getResult(0).replaceAllUsesWith(
-        UnblockOp::create(builder, op->getLoc(), op->getResult(0).getType(), onlyChannels(op, result), size));
+    Value tensor = op->getResult(0), result = copy->getResult(0);
+    result.setType(typeOf(tensor).clone(layout.shape()));
+    tensor.replaceAllUsesWith(FromLayoutOp::create(builder, op->getLoc(), tensor.getType(),
+                                                   filledUp(result, shapeOf(tensor), layout), layout));
   }
 
-  /// What was in blocks stays there, or has them turned.
-  void reblock(BlockOp op, Value blocked) {
-    size_t rank = shapeOf(blocked).size();
-    if (op.getTurned() && rank < shapeOf(op.getOperand()).size() + 2)
-      return; // the few input channels get blocks only now
-    auto order = llvm::to_vector(llvm::seq<int64_t>(0, rank));
-    if (op.getTurned()) {
-      std::swap(order[rank - 1], order[rank - 2]);
-      auto turned = TransposeOp::create(builder, op.getLoc(), blocked, order);
-      turned->setAttr("hw.pack", builder.getUnitAttr());
-      blocked = turned;
-    }
-    op.getResult().replaceAllUsesWith(blocked);
-  }
-
-  /// `blocked` with zeros where no channels are: the op need not have kept them.
-  Value onlyChannels(Operation *op, Value blocked) {
-    auto weights = shapeOf(op->getResult(0)), shape = shapeOf(blocked);
-    Site site{builder, op->getLoc()};
-    Expr value(site, blocked), inside(site);
-    auto require = [&](int64_t blockDim, int64_t laneDim, int64_t channels) {
-      int64_t size = shape[laneDim];
-      if (shape[blockDim] * size == channels)
-        return;
-      Expr channel = double(size) * indexAlong(value, blockDim) + indexAlong(value, laneDim);
-      Expr mask = channel < channel.splat(double(channels));
+  /// What is stored of a tensor of this shape, filled up with zeros: the op that computed it need not have kept them.
+  Value filledUp(Value stored, ArrayRef<int64_t> shape, LayoutAttr layout) {
+    Site site{builder, stored.getLoc()};
+    Expr value(site, stored), inside(site);
+    Dims place = invertPermutationVector(layout.getOrder());
+    for (auto [size, padded, parts] : llvm::zip_equal(shape, layout.getPadded(), layout.parts())) {
+      if (size == padded)
+        continue;
+      Expr index(site);
+      for (int64_t part : parts)
+        index = double(layout.getSplit()[part]) * index + indexAlong(value, place[part]);
+      Expr mask = index < index.splat(double(size));
       inside = inside ? inside & mask : mask;
-    };
-    int64_t rank = int64_t(shape.size());
-    require(0, rank - 1, weights[0]);
-    if (shape.size() > weights.size() + 1) // the other layout keeps all of the few input channels together
-      require(1, rank - 2, weights[1]);
-    return inside ? select(inside, value, Expr(site)).get() : blocked;
+    }
+    return inside ? select(inside, value, Expr(site)).get() : stored;
   }
 
-  void expand(BlockOp op) {
-    Blocking blocking(shapeOf(op.getOperand()), op.getSize(), op.getTurned());
+  void expand(ToLayoutOp op) {
+    LayoutAttr layout = op.getLayout();
     Value value = op.getOperand();
-    Dims none(blocking.padded.size(), 0), missing;
-    for (auto [whole, size] : llvm::zip_equal(blocking.padded, shapeOf(value)))
+    Dims none(layout.getPadded().size(), 0), missing;
+    for (auto [whole, size] : llvm::zip_equal(layout.getPadded(), shapeOf(value)))
       missing.push_back(whole - size);
-    if (ArrayRef(blocking.padded) != shapeOf(value))
+    if (layout.getPadded() != shapeOf(value))
       value = PadOp::create(builder, op.getLoc(), value, none, missing, none);
-    value = ReshapeOp::create(builder, op.getLoc(), typeOf(value).clone(blocking.split), value);
-    op.getResult().replaceAllUsesWith(TransposeOp::create(builder, op.getLoc(), value, blocking.order).getResult());
+    value = ReshapeOp::create(builder, op.getLoc(), typeOf(value).clone(layout.getSplit()), value);
+    op.getResult().replaceAllUsesWith(TransposeOp::create(builder, op.getLoc(), value, layout.getOrder()).getResult());
     op.erase();
   }
 
-  void expand(UnblockOp op) {
+  void expand(FromLayoutOp op) {
+    LayoutAttr layout = op.getLayout();
     auto shape = shapeOf(op.getResult());
-    Blocking blocking(shape, op.getSize(), false);
-    Value value = TransposeOp::create(builder, op.getLoc(), op.getOperand(), invertPermutationVector(blocking.order));
-    value = ReshapeOp::create(builder, op.getLoc(), typeOf(value).clone(blocking.padded), value);
-    if (ArrayRef(blocking.padded) != shape)
+    Value value =
+        TransposeOp::create(builder, op.getLoc(), op.getOperand(), invertPermutationVector(layout.getOrder()));
+    value = ReshapeOp::create(builder, op.getLoc(), typeOf(value).clone(layout.getPadded()), value);
+    if (layout.getPadded() != shape)
       value = SliceOp::create(builder, op.getLoc(), value, Dims(shape.size(), 0), shape, Dims(shape.size(), 1));
     op.getResult().replaceAllUsesWith(value);
     op.erase();
@@ -423,6 +410,51 @@ private:
 } // namespace
 
 int64_t hw::backend::weightBlock(const Target &target) { return target.vectorBytes / 4; }
+
+LayoutAttr hw::backend::blockLayout(MLIRContext *context, ArrayRef<int64_t> weights, int64_t size, bool turned) {
+  auto blocks = [&](int64_t channels) { return (channels + size - 1) / size; };
+  Dims padded(weights), split{blocks(weights[0]), size}, order{0};
+  if (weights[1] <= 3 && !turned) { // the input channels stay together
+    split.push_back(weights[1]);
+  } else {
+    split.append({blocks(weights[1]), size});
+    order.push_back(2);
+    padded[1] = split[2] * size;
+  }
+  padded[0] = split[0] * size;
+  int64_t out = 1, in = int64_t(split.size()) - 1; // the dimensions within a block
+  split.append(weights.begin() + 2, weights.end());
+  llvm::append_range(order, llvm::seq<int64_t>(in + 1, split.size()));
+  if (turned)
+    std::swap(in, out);
+  order.append({in, out});
+  return LayoutAttr::get(context, padded, split, order);
+}
+
+LayoutAttr hw::backend::flatLayout(MLIRContext *context, ArrayRef<int64_t> weights, int64_t dim,
+                                   ArrayRef<int64_t> activations, ArrayRef<int64_t> permutation) {
+  Dims split(weights.take_front(dim)), order = llvm::to_vector(llvm::seq<int64_t>(0, dim));
+  llvm::append_range(split, activations.drop_front());
+  int64_t rest = int64_t(split.size());
+  llvm::append_range(split, weights.drop_front(dim + 1));
+  for (int64_t part : permutation.drop_front())
+    order.push_back(dim + part - 1);
+  llvm::append_range(order, llvm::seq<int64_t>(rest, split.size()));
+  return LayoutAttr::get(context, weights, split, order);
+}
+
+Dims hw::backend::channelsLast(int64_t rank) {
+  Dims result{0};
+  llvm::append_range(result, llvm::seq<int64_t>(2, rank));
+  result.push_back(1);
+  return result;
+}
+
+Value hw::backend::flattenedIn(DotGeneralOp dot, unsigned side) {
+  auto flat = dot->getOperand(side).getDefiningOp<ReshapeOp>();
+  bool isFlat = flat && isPlain(dot) && isFlattening(shapeOf(flat.getOperand()), shapeOf(flat));
+  return isFlat ? flat.getOperand() : Value();
+}
 
 void hw::backend::chooseLayouts(Block &block, Products products, const Target &target) {
   Layouts(block, products, target).run();

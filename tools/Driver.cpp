@@ -1,6 +1,6 @@
 #include "tools/Driver.h"
 
-#include "backend/BlockWeights.h"
+#include "backend/WeightLayouts.h"
 #include "ir/Dialects.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
@@ -122,7 +122,7 @@ bool Driver::differentiate() { return elaborate() && runPasses(buildDerivativePi
 
 bool Driver::outline() {
   return differentiate() && runPasses([&](mlir::OpPassManager &passes) {
-           buildOutlinePipeline(passes, backend::createBlockWeightsPass(request_.backend));
+           buildOutlinePipeline(passes, backend::createWeightLayoutsPass(request_.backend));
          });
 }
 

@@ -906,20 +906,22 @@ def device_in_the_way(where):
 
 @test
 def layouts(where):
-    """a step of A4's networks leaves its convolutions to oneDNN, and copies no activation: only the weights of an input's gradient, and of the linear layer"""
+    """a step of A4's networks leaves its convolutions to oneDNN, and copies nothing but the weights of each gradient in an input, once"""
     example = os.path.join(ROOT, "examples", "a4_mnist_cnn.hw")
     text = good(where, "emit", example, "--stage", "kernels", "--cpu", "x86-64-v4").out
-    smallest = 256 * 72 * 3 * 3  # the last convolution's output; weights have 129,360 elements at most
-    for model, convolutions in (("shallow", 1), ("deep", 3), ("deeper", 5)):
+    for model, convolutions, pixels in (("shallow", 1, 66 * 14 * 14), ("deep", 3, 72 * 3 * 3), ("deeper", 5, 102 * 3 * 3)):
         step = re.search(rf"^entry net \(model = {model}\)\.step\n(.*?)^entry ", text, re.M | re.S)[1]
         calls = re.findall(r"^phase .*: oneDNN convolution(.*?) \d+x", step, re.M)
         # The images need no gradient.
         wanted = {"": convolutions, "'s weight gradient": convolutions, "'s input gradient": convolutions - 1}
         check({kind: calls.count(kind) for kind in wanted} == wanted and len(calls) == 3 * convolutions - 1, f"{model}: {calls}")
+        made = lambda text: re.findall(r"^phase .*: (?:load over|copy)\b ?([\dx]*)", text, re.M)
         body = re.search(r"^\{\n(.*?)^\}\n", step, re.M | re.S)[1]  # what is done for each group of images
-        made = lambda text: [math.prod(map(int, sizes.split("x"))) for sizes in re.findall(r"^phase .*: (?:load over|copy) ?([\dx]*)", text, re.M) if sizes]
-        copies = made(step)
-        check(not made(body) and max(copies) < smallest and len(copies) <= convolutions - 1 + 3, f"{model}: copies of {copies} elements")
+        # A convolution's blocks of 16 x 16 are turned for the gradient in its input. The linear layer's weights [10, pixels]
+        # are what the gradient in its input reads; its product reads rows of 10.
+        blocks = [sizes for sizes in made(step) if sizes.endswith("x16x16")]
+        rest = [sizes for sizes in made(step) if sizes not in blocks]
+        check(not made(body) and len(blocks) == convolutions - 1 and rest == [f"{pixels}x10"], f"{model}: copies of {made(step)}")
 
 
 @test

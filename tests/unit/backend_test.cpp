@@ -3,11 +3,14 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "backend/CodeGen.h"
 #include "backend/Compile.h"
+#include "backend/Dialect.h"
 #include "backend/Jit.h"
 #include "backend/Pooling.h"
+#include "backend/WeightLayouts.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/JSON.h"
 #include <cmath>
@@ -254,6 +257,25 @@ private:
     });
   }
 
+  /// visit(where it is stored, where in the tensor) for all that a layout stores; the latter may lie beyond the tensor.
+  template <class Visit> void forEachStored(backend::LayoutAttr layout, Visit visit) {
+    forEach(layout.shape(), [&](ArrayRef<int64_t> index) {
+      int64_t flat = 0;
+      for (auto [part, size] : llvm::enumerate(layout.getSplit()))
+        flat = flat * size + index[llvm::find(layout.getOrder(), int64_t(part)) - layout.getOrder().begin()];
+      SmallVector<int64_t> at(layout.getPadded());
+      for (int64_t &dim : llvm::reverse(at)) {
+        int64_t size = dim;
+        dim = flat % size;
+        flat /= size;
+      }
+      visit(index, ArrayRef<int64_t>(at));
+    });
+  }
+  static bool isInside(ArrayRef<int64_t> at, ArrayRef<int64_t> shape) {
+    return llvm::all_of(llvm::zip_equal(at, shape), [](auto pair) { return std::get<0>(pair) < std::get<1>(pair); });
+  }
+
   void step(Operation *op) {
     Array out = arrayOf(op->getResult(0).getType());
     Type type = elementOf(op->getResult(0));
@@ -308,6 +330,18 @@ private:
             for (auto [i, dim] : llvm::enumerate(transpose.getPermutation()))
               inner[dim] = index[i];
             out.values[out.at(index)] = in(0).values[in(0).at(inner)];
+          });
+        })
+        .Case<backend::ToLayoutOp>([&](backend::ToLayoutOp to) {
+          forEachStored(to.getLayout(), [&](ArrayRef<int64_t> index, ArrayRef<int64_t> at) {
+            if (isInside(at, in(0).shape))
+              out.values[out.at(index)] = in(0).values[in(0).at(at)];
+          });
+        })
+        .Case<backend::FromLayoutOp>([&](backend::FromLayoutOp from) {
+          forEachStored(from.getLayout(), [&](ArrayRef<int64_t> index, ArrayRef<int64_t> at) {
+            if (isInside(at, out.shape))
+              out.values[out.at(at)] = in(0).values[in(0).at(index)];
           });
         })
         .Case<ReverseOp>([&](ReverseOp reverse) {
@@ -514,7 +548,7 @@ Array randomArray(Type type, std::mt19937_64 &random, const Case &options) {
 
 struct Context {
   MLIRContext context;
-  Context() { context.loadDialect<HwDialect, study::StudyDialect, func::FuncDialect>(); }
+  Context() { context.loadDialect<HwDialect, study::StudyDialect, func::FuncDialect, backend::HwbDialect>(); }
 };
 
 void check(const std::string &text, const Case &options = {}) {
@@ -995,6 +1029,59 @@ TEST_CASE("masks and sums of pooling's gradients are taken at the pooled size") 
     CHECK(scatter.getUpdates().getDefiningOp<SelectOp>());
     CHECK(typeBehind(2) == pooled);
     CHECK((typeBehind(3) == x) == p.overhangs);
+  }
+}
+
+TEST_CASE("layouts: what is stored, arithmetic on it, turned, in another layout, back") {
+  struct Stored {
+    const char *tensor, *stored, *layout, *turnedStored, *turned;
+  };
+  const char *blocks = "<[32, 16, 3, 2] to [2, 16, 1, 16, 3, 2] order [0, 2, 4, 5, 3, 1]>";
+  for (const Stored &s : {Stored{"20x5x3x2", "2x1x3x2x16x16", blocks, "2x1x3x2x16x16",
+                                 "<[32, 16, 3, 2] to [2, 16, 1, 16, 3, 2] order [0, 2, 4, 5, 1, 3]>"},
+                          Stored{"20x5x3x2", "2x1x3x2x16x16", blocks, "2x3x2x5x16",
+                                 "<[32, 5, 3, 2] to [2, 16, 5, 3, 2] order [0, 3, 4, 2, 1]>"},
+                          Stored{"7x60", "7x3x4x5", "<[7, 60] to [7, 5, 3, 4] order [0, 2, 3, 1]>", "7x4x5x3",
+                                 "<[7, 60] to [7, 5, 3, 4] order [0, 3, 1, 2]>"},
+                          Stored{"60x7", "3x4x5x7", "<[60, 7] to [5, 3, 4, 7] order [1, 2, 0, 3]>", "60x7",
+                                 "<[60, 7] to [60, 7] order [0, 1]>"}})
+    for (const char *type : {"f32", "f64"})
+      check(fill(R"(func.func private @f(%x: tensor<$Sx$T>, %y: tensor<$Sx$T>, %r: tensor<$T>)
+          -> (tensor<$Sx$T>, tensor<$Lx$T>, tensor<$Mx$T>, tensor<$T>) {
+        %0 = hwb.to_layout %x $layout : tensor<$Sx$T> -> tensor<$Lx$T>
+        %1 = hwb.from_layout %0 $layout : tensor<$Lx$T> -> tensor<$Sx$T>
+        %2 = hw.exp %1 : tensor<$Sx$T>
+        %3 = hw.broadcast %r dims [] : tensor<$T> -> tensor<$Sx$T>
+        %4 = hw.mul %2, %3 : tensor<$Sx$T>
+        %5 = hw.add %4, %y : tensor<$Sx$T>
+        %6 = hwb.to_layout %4 $layout : tensor<$Sx$T> -> tensor<$Lx$T>
+        %7 = hwb.to_layout %4 $turned : tensor<$Sx$T> -> tensor<$Mx$T>
+        %8 = hw.reduce_sum %4 dims [$all] : tensor<$Sx$T> -> tensor<$T>
+        return %5, %6, %7, %8 : tensor<$Sx$T>, tensor<$Lx$T>, tensor<$Mx$T>, tensor<$T>
+      })",
+                 {{"S", s.tensor},
+                  {"L", s.stored},
+                  {"M", s.turnedStored},
+                  {"T", type},
+                  {"layout", s.layout},
+                  {"turned", s.turned},
+                  {"all", StringRef(s.tensor).count('x') == 3 ? "0, 1, 2, 3" : "0, 1"}}));
+}
+
+TEST_CASE("layouts that are none") {
+  for (const char *layout :
+       {"<[4, 6] to [4, 2, 4] order [0, 1, 2]>", "<[4, 6] to [4, 2, 3] order [0, 1, 1]>",
+        "<[4, 6] to [4, 2, 3] order [0, 1]>", "<[4] to [2, 2] order [0, 1]>", "<[4, 5] to [4, 5] order [1, 0]>"}) {
+    Context holder;
+    std::string told;
+    ScopedDiagnosticHandler handler(&holder.context, [&](Diagnostic &diagnostic) { told += diagnostic.str(); });
+    CHECK(!parseSourceString<ModuleOp>(fill(R"(func.func private @f(%x: tensor<4x6xf32>, %y: tensor<6x4xf32>) {
+      %0 = hwb.from_layout %y $layout : tensor<6x4xf32> -> tensor<4x6xf32>
+      return
+    })",
+                                            {{"layout", layout}}),
+                                       &holder.context));
+    CHECK_MESSAGE(!told.empty(), layout);
   }
 }
 
@@ -1597,6 +1684,59 @@ const char *const trainingText = R"(
   })";
 
 } // namespace
+
+TEST_CASE("trainings carry weights as convolutions and the products behind them read them") {
+  // A convolution of f32, pooled and flattened; a linear layer and its momentum; another that reads what the first
+  // makes.
+  const char *text = R"(func.func @study() {
+    %x = study.dataset "npy" "x.npy" "" classes 0 : tensor<256x1x14x14x$t>
+    %count = hw.constant dense<3.0> : tensor<f64>
+    %w = hw.constant dense<0.5> : tensor<20x1x5x5x$t>
+    %v = hw.constant dense<0.5> : tensor<10x980x$t>
+    %u = hw.constant dense<0.5> : tensor<10x10x$t>
+    %end:4 = "study.train"(%count, %w, %v, %v, %u, %count) <{operandSegmentSizes = array<i32: 1, 4, 1>, rows = 256 : i64, batch = 0 : i64, ordered = false,
+        unit = "epochs", label = "fit", carried_names = ["w", "v", "m", "u"], carried_roles = ["weight", "weight", "optimiser", "weight"],
+        every_period = array<i64>, every_unit = []}> ({
+    ^bb0(%epoch: tensor<f64>, %step: tensor<f64>, %cw: tensor<20x1x5x5x$t>, %cv: tensor<10x980x$t>, %cm: tensor<10x980x$t>, %cu: tensor<10x10x$t>):
+      %0 = hw.conv %x, %cw stride [1, 1] pad [2, 2] [2, 2] dilation [1, 1] groups 1 : (tensor<256x1x14x14x$t>, tensor<20x1x5x5x$t>) -> tensor<256x20x14x14x$t>
+      %1, %at = hw.max_pool %0 window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<256x20x14x14x$t> -> tensor<256x20x7x7x$t>, tensor<256x20x7x7xi32>
+      %2 = hw.tanh %1 : tensor<256x20x7x7x$t>
+      %3 = hw.reshape %2 : tensor<256x20x7x7x$t> -> tensor<256x980x$t>
+      %4 = hw.dot_general %3, %cv batch [] x [] contract [1] x [1] : (tensor<256x980x$t>, tensor<10x980x$t>) -> tensor<256x10x$t>
+      %5 = hw.dot_general %4, %cu batch [] x [] contract [1] x [1] : (tensor<256x10x$t>, tensor<10x10x$t>) -> tensor<256x10x$t>
+      %loss = hw.reduce_sum %5 dims [0, 1] : tensor<256x10x$t> -> tensor<$t>
+      %nm = hw.add %cm, %cv : tensor<10x980x$t>
+      %nv = hw.sub %cv, %nm : tensor<10x980x$t>
+      study.yield %cw, %nv, %nm, %cu, %loss : tensor<20x1x5x5x$t>, tensor<10x980x$t>, tensor<10x980x$t>, tensor<10x10x$t>, tensor<$t>
+    }, {}) : (tensor<f64>, tensor<20x1x5x5x$t>, tensor<10x980x$t>, tensor<10x980x$t>, tensor<10x10x$t>, tensor<f64>) -> (tensor<20x1x5x5x$t>, tensor<10x980x$t>, tensor<10x980x$t>, tensor<10x10x$t>)
+    "study.save"(%end#1) <{name = "v", format = "npy", names = ["v"], loop_names = [], table = "", column = ""}> : (tensor<10x980x$t>) -> ()
+    return
+  })";
+  using Shapes = std::vector<std::vector<int64_t>>;
+  auto carried = [&](const char *type, backend::Products products) {
+    Context holder;
+    auto module = parseSourceString<ModuleOp>(fill(text, {{"t", type}}), &holder.context);
+    REQUIRE(module);
+    backend::CompileOptions options;
+    options.cpu = "x86-64-v4";
+    options.products = products;
+    PassManager passes(&holder.context);
+    passes.addPass(backend::createWeightLayoutsPass(options));
+    REQUIRE(succeeded(passes.run(*module)));
+    Shapes shapes;
+    module->walk([&](study::TrainOp train) {
+      for (Value init : train.getInits())
+        shapes.push_back(shapeOf(init).vec());
+    });
+    module->walk([&](study::SaveOp save) { shapes.push_back(shapeOf(save->getOperand(0)).vec()); });
+    return shapes;
+  };
+  CHECK(carried("f32", backend::Products::Automatic) ==
+        Shapes{{2, 5, 5, 1, 16}, {10, 7, 7, 20}, {10, 7, 7, 20}, {10, 10}, {10, 980}});
+  Shapes plain{{20, 1, 5, 5}, {10, 980}, {10, 980}, {10, 10}, {10, 980}};
+  CHECK(carried("f64", backend::Products::Automatic) == plain);
+  CHECK(carried("f32", backend::Products::Generated) == plain);
+}
 
 TEST_CASE("the plan: slots, carried values, copies, lifetimes") {
   Context holder;
