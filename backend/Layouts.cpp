@@ -292,19 +292,24 @@ private:
     }
   }
 
-  /// reshape(dot(x, w)) from [N, K] to [N, C, S...], in another order, as the product with w in that order.
+  /// reshape(dot(x, w)) from [N, K] to [N, C, S...], in another order, as the product with w in that order. All who
+  /// read it read that: there is one product.
   Value unflattened(ReshapeOp reshape, ArrayRef<int64_t> permutation) {
     auto dot = reshape.getOperand().getDefiningOp<DotGeneralOp>();
     auto shape = shapeOf(reshape);
     if (!dot || permutation[0] != 0 || !isPlain(dot) || !isFlattening(shape, shapeOf(dot)))
       return {};
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(reshape);
     Value weights = dot.getRhs();
     weights =
         flatInLayout(weights, flatLayout(builder.getContext(), shapeOf(weights), dot.rhsFree()[0], shape, permutation));
-    auto product = DotGeneralOp::create(builder, dot.getLoc(), dot.getLhs(), weights, dot.getLhsBatch(),
-                                        dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
-    return ReshapeOp::create(builder, reshape.getLoc(), typeOf(reshape).clone(applyPermutation(shape, permutation)),
-                             product);
+    Value product = DotGeneralOp::create(builder, dot.getLoc(), dot.getLhs(), weights, dot.getLhsBatch(),
+                                         dot.getRhsBatch(), dot.getLhsContract(), dot.getRhsContract());
+    auto type = typeOf(reshape).clone(applyPermutation(shape, permutation));
+    Value result = ReshapeOp::create(builder, reshape.getLoc(), type, product);
+    reshape.getResult().replaceAllUsesWith(moving(reshape.getLoc(), result, invertPermutationVector(permutation)));
+    return result;
   }
 
   /// A product's weights in the layout, as a matrix again.

@@ -925,6 +925,24 @@ def layouts(where):
 
 
 @test
+def layouts_of_one_product(where):
+    """what reads the gradient in flattened activations reads one product, with the weights as they are carried"""
+    write(where, {"model.hw": """data d { x = uniform(0, 1, shape = [128, 3, 20, 18], seed = 0); label = randint(6, shape = [128], seed = 1) }
+fn cnn(x) = x |> conv2d(20, kernel = 5, padding = 2) |> tanh |> conv2d(20, kernel = 5, stride = 2) |> flatten |> linear(6)
+net = init(cnn, d.x, seed = 0)
+train net on d for 3 steps { minimize cross_entropy(net(x), label) with adam(lr = 1e-3) }
+save net
+"""})
+    text = good(where, "emit", "model.hw", "--stage", "kernels", "--cpu", "x86-64-v4").out
+    step = re.search(r"^entry net\.step\n(.*?)^entry ", text, re.M | re.S)[1]
+    check(step.count(": oneDNN convolution") == 5, f"not oneDNN's: {step}")
+    products = re.findall(r"^ *product ([\dx]+)", step, re.M)
+    check(len(products) == 3 and all({"6", "1120"} < set(sizes.split("x")) for sizes in products), f"products {products}")
+    copies = re.findall(r"^phase .*: (?:load over|copy)\b ?([\dx]*)", step, re.M)
+    check(sorted(sizes for sizes in copies if not sizes.endswith("x360x3")) == ["100x16x16", "1120x6"], f"copies of {copies}")
+
+
+@test
 def emit_cpu(where):
     """`hwc emit --cpu x86-64-v3` has no instruction of AVX-512, and AVX-512 where it is asked for"""
     write(where, {"model.hw": MINI})
