@@ -28,9 +28,7 @@ namespace {
 bool isArithmetic(Operation *op) { return !isa<study::StudyDialect, func::FuncDialect>(op->getDialect()); }
 
 /// Cheaper to redo than to keep: cloned into each function that reads it, never passed.
-bool isRepeatable(Value value) {
-  return value.getDefiningOp() && isCheap(value.getDefiningOp());
-}
+bool isRepeatable(Value value) { return value.getDefiningOp() && isCheap(value.getDefiningOp()); }
 
 /// Where the carried values of a loop's region start among its arguments, or none for other regions.
 std::optional<unsigned> firstCarried(Region &region) {
