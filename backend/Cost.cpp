@@ -84,6 +84,12 @@ int64_t hw::backend::chooseGroup(int64_t images, int64_t bytesPerImage) {
   return best;
 }
 
+bool hw::backend::prefersGroupSums(int64_t bytes, int64_t terms) {
+  // To add an element takes reading, adding and writing it in the second-level cache, half a nanosecond; 256 products
+  // take four. And a task's sum has to stay there.
+  return terms >= 256 && bytes <= kSecondLevel;
+}
+
 bool hw::backend::prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement) {
   // To keep a value costs a store and loads: a few cycles a vector as long as it stays in the second-level cache, more
   // from memory. (Not so much more that a function like tanh should be computed twice: where rows are independent, a

@@ -19,6 +19,10 @@ constexpr int64_t kSecondLevel = 1 << 20;
 /// of them where threads are better to share each layer. A divisor of `images`.
 int64_t chooseGroup(int64_t images, int64_t bytesPerImage);
 
+/// Whether a sum over all images, of so many bytes, is better added up group by group than from what all groups leave;
+/// `terms`: products that a group has for each element.
+bool prefersGroupSums(int64_t bytes, int64_t terms);
+
 /// Whether a value of so many elements that several kernels use is better computed in each of them, at `cost` additions
 /// an element, than kept in memory.
 bool prefersRecomputing(unsigned cost, int64_t elements, unsigned bytesPerElement);

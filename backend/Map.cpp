@@ -153,12 +153,15 @@ private:
         })
         .Case<ConvOp, ConvBackwardDataOp>(
             [&](Operation *) { return when(leads(op->getOperand(0)) && isSmall(op->getOperand(1)), mappedBut(op, 1)); })
-        .Case([&](ConvBackwardWeightsOp) {
-          return when(lead(op->getOperands()) && sumPays(op), mapped(op, Role::Summed));
+        .Case([&](ConvBackwardWeightsOp conv) {
+          int64_t positions = ShapedType::getNumElements(shapeOf(conv.getOutput()).drop_front(2));
+          return when(isSummed(op, positions), mapped(op, Role::Summed));
         })
         .Case([&](ConvolutionOp convolution) {
-          if (convolution.getKind() == HW_BACKWARD_WEIGHTS)
-            return when(lead(op->getOperands()) && sumPays(op), mapped(op, Role::Summed));
+          if (convolution.getKind() == HW_BACKWARD_WEIGHTS) {
+            int64_t positions = ShapedType::getNumElements(shapeOf(convolution.getSecond()).drop_front().drop_back());
+            return when(isSummed(op, positions), mapped(op, Role::Summed));
+          }
           unsigned weights = convolution.getKind() == HW_FORWARD ? 1 : 0;
           Role role = mappedBut(op, weights);
           if (convolution.getBias())
@@ -187,14 +190,19 @@ private:
       return leads(dot.getLhs()) && isSmall(dot.getRhs()) ? mappedBut(dot, 1) : outside;
     bool isSum = llvm::any_of(llvm::zip_equal(dot.getLhsContract(), dot.getRhsContract()),
                               [](auto pair) { return std::get<0>(pair) == 0 && std::get<1>(pair) == 0; });
-    return isSum && leads(dot.getLhs()) && leads(dot.getRhs()) && sumPays(dot) ? mapped(dot, Role::Summed) : outside;
+    int64_t terms = 1; // beside the images
+    for (int64_t dim : dot.getLhsContract())
+      terms *= dim == 0 ? 1 : shapeOf(dot.getLhs())[dim];
+    return isSum && isSummed(dot, terms) ? mapped(dot, Role::Summed) : outside;
   }
 
   /// Weights that every group reads stay in the cache.
   static bool isSmall(Value weights) { return sizeOf(weights) <= kSecondLevel; }
 
-  /// A group's sum is written and read once more: that must not be more than what need not be written for it.
-  bool sumPays(Operation *op) const { return !size || sizeOf(op->getResult(0)) <= size * bytesOfImage(op); }
+  /// `terms`: products that an image has for each element of the op's result.
+  bool isSummed(Operation *op, int64_t terms) const {
+    return lead(op->getOperands()) && (!size || prefersGroupSums(sizeOf(op->getResult(0)), size * terms));
+  }
 
   /// What a convolution or product reads and writes for an image; copies of windows where no library does it.
   int64_t bytesOfImage(Operation *op) const {
