@@ -265,8 +265,11 @@ private:
     step.inputs = {bufferOf(step.product.a), bufferOf(step.product.b), pattern.bias ? bufferOf(pattern.bias) : -1};
     step.flops = flopsOf(step.product);
     const Product &p = step.product;
-    step.why = "its smallest matrix takes " + std::to_string(4 * std::min({p.m * p.k, p.k * p.n, p.m * p.n}) >> 10) +
-               " KiB: all three are too large for generated tiles to keep one in the cache";
+    step.why = options.products == Products::Library
+                   ? "as asked for"
+                   : "its smallest matrix takes " +
+                         std::to_string(4 * std::min({p.m * p.k, p.k * p.n, p.m * p.n}) >> 10) +
+                         " KiB: all three are too large for generated tiles to keep one in the cache";
     list.steps.push_back(std::move(step));
   }
 
