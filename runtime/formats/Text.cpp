@@ -1,5 +1,6 @@
 #include "runtime/formats/Text.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -50,6 +51,10 @@ std::string oneLine(std::string_view text, size_t limit) {
     at += point.length;
   }
   return out;
+}
+
+size_t countCodePoints(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 namespace {

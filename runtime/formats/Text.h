@@ -24,6 +24,9 @@ bool isPrintable(uint32_t codePoint);
 /// than `limit` code points are cut and end in an ellipsis.
 std::string oneLine(std::string_view text, size_t limit = 10000);
 
+/// Code points, counted by their first bytes.
+size_t countCodePoints(std::string_view text);
+
 /// The shortest decimal that reads back as the same number; "nan", "inf", "-inf".
 std::string shortest(double value);
 std::string shortest(float value);
