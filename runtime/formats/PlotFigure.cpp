@@ -239,8 +239,9 @@ private:
         x = number;
         y = 1; // counted once
       }
-      // Bars stand on categories: a logarithmic x axis does not concern them.
-      if (!drawable(x, spec.logX && s.kind != MarkKind::bars) || !drawable(y, spec.logY)) {
+      // What stands on categories, bars or what is over a text, no logarithmic x axis concerns.
+      const bool onCategories = s.kind == MarkKind::bars || (from.x && from.x->isText);
+      if (!drawable(x, spec.logX && !onCategories) || !drawable(y, spec.logY)) {
         ++skipped;
         gap = s.size() > 0;
         continue;

@@ -1201,6 +1201,16 @@ TEST_SUITE("plot") {
     files = drawPlot(out, spec, notes.sink());
     CHECK(notes.has("mean"));
     CHECK(slurp(files.csv) == "position,acc,series,batch\n0,0.5,acc,8\n1,0.5,acc,32\n"); // numbers in order of size
+
+    spec.title = "texts"; // stand side by side, whatever the axis would be
+    spec.columns = {PlotColumn::ofTexts("net", {"deep", "flat"}), PlotColumn::ofNumbers("acc", {0.5, 0.25})};
+    spec.marks = {{MarkKind::points, {"acc"}, {"net"}, {}, "", false}};
+    spec.logX = true;
+    notes = {};
+    files = drawPlot(out, spec, notes.sink());
+    checkDrawn(files, notes);
+    CHECK(notes.all.empty());
+    CHECK(slurp(files.csv) == "position,acc,series,net\n0,0.5,acc,deep\n1,0.25,acc,flat\n");
   }
 
   TEST_CASE("a plot that makes no sense is an error") {
