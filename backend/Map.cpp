@@ -1,10 +1,11 @@
 // What a convolutional network passes from layer to layer exceeds the caches if a layer is done for the whole batch
 // before the next one begins, and threads wait for each other at every layer. Images are independent, though: a thread
 // can take a group of them through the chain, forward and backward, with everything in its second-level cache. Only
-// what is summed over images (weights' gradients, the loss) is put aside for each group and added up behind.
+// what is summed over images (weights' gradients, the loss) is kept: a task adds it up over its groups, and what the
+// tasks have is added behind.
 //
 //   before:  %y = conv %x, %w   %p = max_pool %y ...   %dw = conv_backward_weights %x, %c
-//   after:   %sums = hwb.map %groups_of_x, %w { the same on a group; yields its %dw }   %dw = reduce_sum %sums dims [0]
+//   after:   %sums = hwb.map %x, %w { the same on a group; yields its part of %dw }   %dw = reduce_sum %sums dims [0]
 //
 // An op's *stage* says how often all images had to be waited for before it. Where a network needs sums over the batch
 // on the way (batch normalisation), there is a map for each stage.
