@@ -144,10 +144,11 @@ void arrange(Figure &figure, const PlotSpec &spec, bool categorical, const PlotN
     chooseCategories(figure);
   placeBars(figure, note);
   binHistograms(figure);
-  const std::string axes = fmt::format("{}", fmt::join(spec.marks[0].over, ", "));
   for (Series &s : figure.series)
-    if (s.isGrid())
-      makeGrid(s, figure.place(), axes, note);
+    if (s.isGrid()) {
+      const auto mark = std::find_if(spec.marks.begin(), spec.marks.end(), [&](auto &m) { return m.kind == s.kind; });
+      makeGrid(s, figure.place(), fmt::format("{}", fmt::join(mark->over, ", ")), note);
+    }
 }
 
 } // namespace hw::plot

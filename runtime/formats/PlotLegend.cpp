@@ -21,7 +21,7 @@ public:
         Range &y = s.right ? right : left;
         y.add(yOf(s, i));
         if (isFilled(s))
-          y.add(figure.logY ? left.low : 0);
+          y.add(figure.logY ? y.low : 0);
       }
   }
 

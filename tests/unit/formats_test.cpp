@@ -1184,7 +1184,13 @@ TEST_SUITE("plot") {
     spec.marks = {{MarkKind::contour, {"z"}, {"a", "b"}, {}, "", false}};
     Notes notes;
     checkDrawn(drawPlot(out, spec, notes.sink()), notes);
-    CHECK(notes.has("form no grid"));
+    CHECK(notes.has("form no grid over 'a, b'"));
+    spec.title = "loose behind a line";
+    spec.marks.insert(spec.marks.begin(), {MarkKind::line, {"b"}, {"a"}, {}, "", false});
+    notes = {};
+    checkDrawn(drawPlot(out, spec, notes.sink()), notes);
+    CHECK(notes.has("form no grid over 'a, b'"));
+    spec.marks.erase(spec.marks.begin());
 
     spec.title = "hole";
     spec.columns = {PlotColumn::ofNumbers("a", {0, 0, 1, 1, 2, 2}), PlotColumn::ofNumbers("b", {0, 1, 0, 1, 0, 1}),
