@@ -341,18 +341,11 @@ private:
       return;
     SmallVector<Value> operands;
     for (Value operand : op->getOperands()) {
-      auto type = typeOf(operand).clone(layout.shape());
       auto from = operand.getDefiningOp<FromLayoutOp>();
-      auto constant = operand.getDefiningOp<ConstantOp>();
-      auto broadcast = operand.getDefiningOp<BroadcastOp>();
       if (from && from.getLayout() == layout)
         operands.push_back(from.getOperand());
-      else if (constant && !isDenseConstant(operand))
-        operands.push_back(
-            ConstantOp::create(builder, op->getLoc(), cast<DenseElementsAttr>(constant.getValue()).resizeSplat(type)));
-      else if (broadcast && broadcast.getDims().empty())
-        operands.push_back(
-            BroadcastOp::create(builder, op->getLoc(), type, broadcast.getOperand(), ArrayRef<int64_t>()));
+      else if (Value same = uniform(builder, operand, layout.shape()))
+        operands.push_back(same);
       else
         return;
     }

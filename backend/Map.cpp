@@ -43,24 +43,12 @@ public:
   void run() {
     int64_t most = 0;
     for (Operation &op : block)
-      if (isSeed(&op))
+      if (isConvolution(&op) && roleOf(&op).kind != Role::Outside)
         most = std::max(most, bytesOfImage(&op));
     size = chooseGroup(images, most);
     if (size == images)
       return;
-    for (;;) {
-      analyse();
-      // What hangs together with no convolution is done as a whole, so that others need not wait for it in vain.
-      bool isFinal = true;
-      for (const auto &chain : chains())
-        if (llvm::none_of(chain, [&](Operation *op) { return isSeed(op); })) {
-          refused.insert(chain.begin(), chain.end());
-          isFinal = false;
-        }
-      if (isFinal)
-        break;
-    }
-    auto found = chains();
+    auto found = chainsOfConvolutions();
     if (found.empty())
       return;
     builder.getContext()->getOrLoadDialect<HwbDialect>();
@@ -71,6 +59,8 @@ public:
   }
 
 private:
+  using Chain = SmallVector<Operation *>;
+
   //===-- Ops
   //-------------------------------------------------------------------------------------------------------===//
 
@@ -89,10 +79,6 @@ private:
   }
   bool lead(ValueRange values) const {
     return llvm::all_of(values, [&](Value value) { return leads(value); });
-  }
-
-  bool isSeed(Operation *op) const {
-    return isConvolution(op) && roleOf(op).kind != Role::Outside && !refused.contains(op);
   }
 
   static Role mapped(Operation *op, Role::Kind kind = Role::Mapped) {
@@ -257,8 +243,22 @@ private:
     }
   }
 
+  /// What hangs together with no convolution is done as a whole, so that others need not wait for it in vain.
+  SmallVector<Chain> chainsOfConvolutions() {
+    for (;;) {
+      analyse();
+      SmallVector<Chain> found = chains();
+      size_t before = refused.size();
+      for (const Chain &chain : found)
+        if (llvm::none_of(chain, isConvolution))
+          refused.insert(chain.begin(), chain.end());
+      if (refused.size() == before)
+        return found;
+    }
+  }
+
   /// Ops of one stage that pass images on to each other, in the block's order.
-  SmallVector<SmallVector<Operation *>> chains() const {
+  SmallVector<Chain> chains() const {
     llvm::EquivalenceClasses<Operation *> together;
     for (Operation &op : block) {
       const Role &role = roles.at(&op);
@@ -270,7 +270,7 @@ private:
             isPassed(&op, i) && roles.at(producer).stage == role.stage)
           together.unionSets(&op, producer);
     }
-    llvm::MapVector<Operation *, SmallVector<Operation *>> chains;
+    llvm::MapVector<Operation *, Chain> chains;
     for (Operation &op : block)
       if (together.contains(&op))
         chains[together.getLeaderValue(&op)].push_back(&op);

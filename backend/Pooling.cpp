@@ -8,18 +8,6 @@ using namespace hw::backend;
 
 namespace {
 
-/// One number in all of `value`: that number as a tensor of `type`'s shape; else null.
-Value uniform(OpBuilder &builder, Value value, Type type) {
-  auto tensor = cast<RankedTensorType>(type).clone(elementOf(value));
-  if (auto broadcast = value.getDefiningOp<BroadcastOp>(); broadcast && broadcast.getDims().empty())
-    return BroadcastOp::create(builder, value.getLoc(), tensor, broadcast.getOperand(), ArrayRef<int64_t>());
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  if (!elements || !elements.isSplat())
-    return {};
-  return ConstantOp::create(builder, value.getLoc(), elements.resizeSplat(tensor));
-}
-
 /// The max-pooling whose index this scatters to, over the same windows; else null. Every index is an element's then.
 MaxPoolOp poolingOf(PoolScatterOp scatter) {
   auto pool = scatter ? scatter.getIndex().getDefiningOp<MaxPoolOp>() : MaxPoolOp();
@@ -42,7 +30,7 @@ void maskFirst(SelectOp select) {
   if (!isLeft && mask.getRhs() != pool.getOperand())
     return;
   OpBuilder builder(select);
-  Value bound = uniform(builder, isLeft ? mask.getRhs() : mask.getLhs(), pool.getValue().getType());
+  Value bound = uniform(builder, isLeft ? mask.getRhs() : mask.getLhs(), shapeOf(pool.getValue()));
   if (!bound)
     return;
   Site site{builder, select.getLoc()};

@@ -54,6 +54,17 @@ bool hw::backend::isZero(Value value) {
   return elements.getSplatValue<APFloat>().isZero();
 }
 
+Value hw::backend::uniform(OpBuilder &builder, Value value, ArrayRef<int64_t> shape) {
+  auto type = typeOf(value).clone(shape);
+  if (auto broadcast = value.getDefiningOp<BroadcastOp>(); broadcast && broadcast.getDims().empty())
+    return BroadcastOp::create(builder, value.getLoc(), type, broadcast.getOperand(), ArrayRef<int64_t>());
+  auto constant = value.getDefiningOp<ConstantOp>();
+  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  if (!elements || !elements.isSplat())
+    return {};
+  return ConstantOp::create(builder, value.getLoc(), elements.resizeSplat(type));
+}
+
 //===--------------------------------------------------------------------------------------------------------------===//
 // Rewrites
 //===--------------------------------------------------------------------------------------------------------------===//

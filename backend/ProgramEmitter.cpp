@@ -332,7 +332,7 @@ private:
 
   /// The scratch of this thread, behind that of all.
   llvm::Value *ownScratch() {
-    llvm::Value *own = b.getInt64((list.scratch + 63) / 64 * 64);
+    llvm::Value *own = b.getInt64(list.sharedScratch());
     if (!isAlone)
       own = b.CreateAdd(own, b.CreateMul(thread, b.getInt64(list.threadScratch)));
     return b.CreateGEP(b.getInt8Ty(), scratch, own);

@@ -83,8 +83,9 @@ struct StepList {
   double flops = 0, bytes = 0;
 
   int addScratch(DType type, int64_t elements);
-  /// What a thread needs to run all of it by itself.
-  int64_t scratchOfOne() const { return (scratch + 63) / 64 * 64 + threadScratch; }
+  /// Where the threads' own scratch begins, and where it ends if there is one thread.
+  int64_t sharedScratch() const { return (scratch + 63) / 64 * 64; }
+  int64_t scratchOfOne() const { return sharedScratch() + threadScratch; }
   /// The buffer whose number stands for the memory: the argument's, of a result that takes it over.
   int memoryOf(int buffer) const;
   /// The buffers that a step reads, and those that it writes; an argument and the result that takes over its memory are
