@@ -291,8 +291,8 @@ struct Slot {
 
 struct OneDnn::State {
   Engine engine;
-  Stream stream;
-  int width = 1; // threads of a call that is not alone
+  std::vector<Stream> streams; // one for each thread: the library does not say that they may share it
+  int width = 1;               // threads of a call that is not alone
   std::vector<Slot> matmuls, convolutions;
   Memory scratchpads, weights;
 
@@ -511,7 +511,8 @@ static void markDone() {
 void OneDnn::State::run(const Slot &slot, int64_t thread, const void *a, const void *b, const void *bias,
                         void *result) const {
   setWidth(slot.alone ? 1 : width);
-  slot.copies[slot.alone ? static_cast<size_t>(thread) : 0].run(stream.get(), a, b, bias, result);
+  const size_t copy = slot.alone ? static_cast<size_t>(thread) : 0;
+  slot.copies[copy].run(streams[copy].get(), a, b, bias, result);
   if (!slot.alone)
     markDone();
 }
@@ -520,9 +521,9 @@ OneDnn::OneDnn(const hw_program &program, Width width) : state(std::make_unique<
   loadLibrary();
   state->width = width == Width::one ? 1 : threads();
   state->engine = made<Engine>(library.dnnl_engine_create, dnnl_cpu, size_t(0));
-  if (state->engine)
-    state->stream = made<Stream>(library.dnnl_stream_create, state->engine.get(), dnnl_stream_in_order);
-  if (!state->stream)
+  for (int thread = 0; state->engine && thread < state->width; ++thread)
+    state->streams.push_back(made<Stream>(library.dnnl_stream_create, state->engine.get(), dnnl_stream_in_order));
+  if (!state->engine || !state->streams.back())
     fail("oneDNN {} from {} does not start on this CPU", library.version, library.path);
   for (uint64_t i = 0; i < program.matmul_count; ++i) {
     const hw_matmul &m = program.matmuls[i];
