@@ -21,7 +21,7 @@ namespace {
 bool isArithmetic(Operation *op) { return isa<HwDialect>(op->getDialect()); }
 
 /// What takes time: a part has one of these at least.
-bool isRun(Operation *op) { return isa<study::TrainOp, study::ForOp, study::BatchesOp, study::DenseOp>(op); }
+bool isRun(Operation *op) { return isa<study::TrainOp, study::ForOp, study::BatchesOp>(op); }
 
 /// Whether `op` touches nothing that another part could: it reads no table but a training's own, draws nothing, and
 /// says nothing to the terminal.

@@ -169,30 +169,38 @@ Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
 }
 
 namespace {
-// A study.dense whose body computes A v.
-Value dense(Elaborator &e, int64_t rows, int64_t columns, Type element, const std::function<Value(Value)> &product) {
-  auto type = e.tensorType({rows, columns}, element);
-  auto op = study::DenseOp::create(e.builder, e.loc(), type);
-  OpBuilder::InsertionGuard guard(e.builder);
-  Block *block = &op.getBody().emplaceBlock();
-  Value v = block->addArgument(RankedTensorType::get({columns}, element), e.loc());
-  e.builder.setInsertionPointToEnd(block);
-  Value result = product(v);
-  study::YieldOp::create(e.builder, e.loc(), ValueRange{result});
-  return op.getResult();
+// The rows f(e_0), f(e_1), ..., e_i being the i-th unit vector of [n]: [n, m]. One at a time, at run time.
+Value perUnitVector(Elaborator &e, int64_t n, Type element, const std::function<Value(Value)> &f) {
+  OpBuilder &builder = e.builder;
+  Region body;
+  Value row;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    Block *block = &body.emplaceBlock();
+    auto indices = RankedTensorType::get({n}, builder.getI32Type());
+    Value i = block->addArgument(RankedTensorType::get({1}, builder.getI32Type()), e.loc());
+    builder.setInsertionPointToEnd(block);
+    Value places = IotaOp::create(builder, e.loc(), indices, 0);
+    Value unit = e.cast(CompareOp::create(builder, e.loc(), "eq", places, e.broadcastTo(i, {n})), element);
+    row = f(unit);
+    row = e.reshape(row, {1, typeOf(row).getNumElements()});
+    study::YieldOp::create(builder, e.loc(), ValueRange{row});
+  }
+  auto op = study::BatchesOp::create(builder, e.loc(), TypeRange{e.tensorType({n, shapeOf(row)[1]}, elementOf(row))}, n,
+                                     1, builder.getArrayAttr({builder.getStringAttr("concat")}));
+  op.getBody().takeBody(body);
+  return op.getResult(0);
 }
 } // namespace
 
+// Symmetric, so that its rows are its columns.
 Val Elaborator::denseMatrix(const Operator &op) {
   std::vector<Value> wrt = differentiable(op.wrt, "hessian");
   int64_t size = 0;
   for (Value v : wrt)
     size += typeOf(v).getNumElements();
-  Type element = elementOf(wrt[0]);
-  return tensor(dense(*this, size, size, element, [&](Value v) {
-    Val product = hessianProduct(op, tensor(v));
-    Value r = as<Tensor>(product)->ssa;
-    return reshape(r, {size});
+  return tensor(perUnitVector(*this, size, elementOf(wrt[0]), [&](Value v) {
+    return as<Tensor>(hessianProduct(op, tensor(v)))->ssa;
   }));
 }
 
@@ -209,20 +217,22 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
   if (!isFloat(out))
     fail("`jacobian` differentiates numbers, found " + describe(of));
   requireFlow({out}, values, "jacobian");
-  int64_t rows = typeOf(out).getNumElements(), columns = 0;
+  int64_t columns = 0;
   for (Value v : values)
     columns += typeOf(v).getNumElements();
-  return tensor(dense(*this, rows, columns, elementOf(out), [&](Value v) {
-    std::vector<Value> tangents = cut(v, values);
-    auto product = JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
-                                 ValueRange(tangents));
-    return reshape(product.getResult(0), {rows});
-  }));
+  Value transposed = perUnitVector(*this, columns, elementOf(out), [&](Value v) {
+    return JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
+                         ValueRange(cut(v, values)))
+        .getResult(0);
+  });
+  return tensor(TransposeOp::create(builder, loc(), transposed, ArrayRef<int64_t>{1, 0}));
 }
 
 //===-- The objective -------------------------------------------------------------------------------------------===//
 
-// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice.
+// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice. Derivatives that E
+// holds are those of E as a function of leaves: w may have been computed from what they differentiate in, but they hold
+// it constant.
 Val Elaborator::callObjective(const Objective &objective, const Val &weights, SourceRange range) {
   if (!as<Weights>(weights))
     fail(range, "the objective takes weights, found " + describe(weights));
@@ -242,7 +252,9 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
   std::vector<Value> roots;
   flatten(objective.value, roots);
   for (Operation *op : between(roots, objective.arguments))
-    builder.clone(*op, mapping);
+    builder.clone(*op, mapping)->walk([&](DerivativeOpInterface derivative) {
+      derivative.getHeldMutable().append(ValueRange(given));
+    });
   std::vector<Value> results;
   for (Value root : roots)
     results.push_back(mapping.lookupOrDefault(root));
