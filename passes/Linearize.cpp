@@ -128,8 +128,9 @@ Expr luSolveRow(LuSolveOp op, Tangents d) {
   return withOperand(op, 1, d[1] - matmul(d[0], Expr(d[0].at(), op.getResult())));
 }
 
-/// A = V diag(l) V^T. With M = V^T dA V: dl = diag(M), and dV = V (F . M), F_ij = 1 / (l_j - l_i) off the diagonal and 0
-/// on it (Magnus 1985, "On differentiating eigenvalues and eigenvectors", theorem 1). Only A's symmetric part is read.
+/// A = V diag(l) V^T. With M = V^T dA V: dl = diag(M), and dV = V (F . M), F_ij = 1 / (l_j - l_i) off the diagonal and
+/// 0 on it (Magnus 1985, "On differentiating eigenvalues and eigenvectors", theorem 1). Only A's symmetric part is
+/// read.
 struct EighRule : LinearizeOpInterface::ExternalModel<EighRule, study::EighOp> {
   LogicalResult linearize(Operation *op, OpBuilder &builder, ArrayRef<Value> tangents,
                           SmallVectorImpl<Value> &results) const {

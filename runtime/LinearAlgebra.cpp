@@ -94,8 +94,8 @@ template <class T> static double eigensystem(int64_t n, const void *a, void *val
   const double largest = matrix.cwiseAbs().maxCoeff();
   const double asymmetry = (matrix - matrix.transpose()).cwiseAbs().maxCoeff();
   const Eigen::MatrixXd symmetric = 0.5 * (matrix + matrix.transpose());
-  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(symmetric, vectors ? Eigen::ComputeEigenvectors
-                                                                           : Eigen::EigenvaluesOnly);
+  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(symmetric,
+                                                        vectors ? Eigen::ComputeEigenvectors : Eigen::EigenvaluesOnly);
   if (solver.info() == Eigen::Success) {
     valuesOut = solver.eigenvalues().template cast<T>();
     if (vectors)

@@ -220,10 +220,11 @@ void Walk::batches(BatchesNode &node) {
 void Walk::eigh(EighNode &node) {
   const int64_t n = node.values->count;
   const bool isF64 = node.matrix->type == HW_F64;
-  const double asymmetry = symmetricEigensystem(isF64, n, node.matrix->data, node.values->data,
-                                                node.vectors ? node.vectors->data : nullptr);
+  const double asymmetry =
+      symmetricEigensystem(isF64, n, node.matrix->data, node.values->data, node.vectors ? node.vectors->data : nullptr);
   if (asymmetry > (isF64 ? 1e-6 : 1e-2))
-    fail("{}eigenvalues are of a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest element: "
+    fail("{}eigenvalues are of a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest "
+         "element: "
          "take the symmetric part, 0.5 * (A + A.T), if that is what you mean",
          node.where.empty() ? "" : node.where + ": ", asymmetry);
 }

@@ -199,9 +199,8 @@ Val Elaborator::denseMatrix(const Operator &op) {
   int64_t size = 0;
   for (Value v : wrt)
     size += typeOf(v).getNumElements();
-  return tensor(perUnitVector(*this, size, elementOf(wrt[0]), [&](Value v) {
-    return as<Tensor>(hessianProduct(op, tensor(v)))->ssa;
-  }));
+  return tensor(perUnitVector(*this, size, elementOf(wrt[0]),
+                              [&](Value v) { return as<Tensor>(hessianProduct(op, tensor(v)))->ssa; }));
 }
 
 Val Elaborator::jacobian(const Val &of, const Val &wrt) {
