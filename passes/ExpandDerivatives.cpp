@@ -12,7 +12,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 using namespace hw;

@@ -1,33 +1,10 @@
 // Derivatives along the data flow, and the objective as a function of the weights.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 
 namespace hw::lang {
-
-// Whether data flows from one of `from` to `of`. Through a region op's results any value that its regions use may flow,
-// but for `train`, which cuts it.
-bool Elaborator::reaches(Value of, ArrayRef<Value> from) {
-  llvm::SmallPtrSet<void *, 16> targets;
-  for (Value v : from)
-    targets.insert(v.getAsOpaquePointer());
-  llvm::SmallPtrSet<void *, 32> seen;
-  SmallVector<Value> work{of};
-  while (!work.empty()) {
-    Value v = work.pop_back_val();
-    if (targets.count(v.getAsOpaquePointer()))
-      return true;
-    if (!seen.insert(v.getAsOpaquePointer()).second)
-      continue;
-    Operation *op = v.getDefiningOp();
-    if (!op || llvm::isa<study::TrainOp>(op))
-      continue;
-    work.append(op->operand_begin(), op->operand_end());
-    for (Region &region : op->getRegions())
-      region.walk([&](Operation *inner) { work.append(inner->operand_begin(), inner->operand_end()); });
-  }
-  return false;
-}
 
 std::vector<Value> Elaborator::differentiable(const Val &value, const char *function) {
   std::vector<Value> values;
@@ -48,10 +25,11 @@ std::vector<Value> Elaborator::differentiable(const Val &value, const char *func
 }
 
 Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
-  if (as<Tensor>(shape))
+  auto *net = as<Net>(shape);
+  if (!net && !as<Weights>(shape)) // a tensor, or a list or comprehension that became one
     return tensor(values[0]);
   auto result = std::make_shared<Weights>();
-  if (auto *net = as<Net>(shape)) {
+  if (net) {
     for (const ParameterInfo &p : net->code->parameters)
       if (p.trainable) {
         result->entries.push_back({p.name, values.front()});
@@ -81,7 +59,7 @@ Value Elaborator::scalarLoss(const Val &value, const char *function) {
 
 void Elaborator::requireFlow(ArrayRef<Value> of, ArrayRef<Value> wrt, const char *function) {
   for (Value v : of)
-    if (reaches(v, wrt))
+    if (reaches(wrt, v))
       return;
   fail(std::string("no data flows from the second argument of `") + function +
            "` to the first, so there is nothing to differentiate",
@@ -250,7 +228,7 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
   }
   std::vector<Value> roots;
   flatten(objective.value, roots);
-  for (Operation *op : between(roots, objective.arguments))
+  for (Operation *op : flowBetween(objective.arguments, roots))
     builder.clone(*op, mapping)->walk([&](DerivativeOpInterface derivative) {
       derivative.getHeldMutable().append(ValueRange(given));
     });
