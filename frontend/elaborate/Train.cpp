@@ -313,7 +313,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
   std::map<std::string, bool> stepScalars; // assigned in the step: whether it is a scalar
   std::set<std::string> stepNames;
   assignedInStep(stmt.body.statements, stepNames);
-  size_t errorsBefore = diagnostics.errorCount();
+  size_t failuresBefore = failures;
   std::vector<std::set<size_t>> changed(initial.size());
   auto commits = [&](const Step &s, const std::function<void(int, size_t, const Val &)> &f) {
     for (const Step::Evaluation &evaluation : s.evaluations) {
@@ -348,7 +348,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
       });
     }
     progress = std::move(before);
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{}; // reported in the body
     if (trial.objectives.empty())
       fail(stmt.range, "this `train` minimises nothing", "add `minimize loss with adam(lr = 1e-3)` to its body");
@@ -568,7 +568,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
           recordTable(hiddenTables[k], items, 0, {}, true, here);
       }
     });
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{};
     here = trainHere;
     std::vector<std::map<size_t, Value>> next(initial.size());
@@ -635,7 +635,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
       }
       runBlock(every.body);
     }
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{};
     here = every.range;
     std::vector<Value> yields;

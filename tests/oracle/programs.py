@@ -40,19 +40,26 @@ class Node:
         self.text, self.shape, self.inputs, self.f = text, shape, tuple(inputs), f
         self.evaluate = evaluate  # of derivatives of inputs[0] by inputs[1]: takes the Values
         self.behind = False  # a loop that later values come from: it cannot be differentiated
+        self.has_name = not self.inputs
+        self.same = self  # of a second name, the node that it names
+        self.is_number = bool(self.inputs) and all(i.is_number for i in self.inputs)  # of no tensor: derivatives do not take it
 
     def named(self, name):
-        """The same value under a name: derivatives may take it as the variable."""
-        return Node(name, self.shape, [self], lambda v: v)
+        """The value under a name: derivatives may take it as the variable. What has a name already is the same value under two."""
+        named = Node(name, self.shape, [self], lambda v: v)
+        named.has_name, named.is_number = True, self.is_number
+        if self.has_name:
+            named.same = self.same
+        return named
 
     def depends(self, other):
-        return self is other or any(i.depends(other) for i in self.inputs)
+        return self.same is other.same or any(i.depends(other) for i in self.inputs)
 
     def differentiates_through(self, v):
         """Whether a derivative in it passes v on its way. As a function of v that is not defined: its rules may or may not read v."""
         if self.evaluate:
             of, by = self.inputs[:2]
-            if v is not by and v.depends(by) and of.depends(v):
+            if v.same is not by.same and v.depends(by) and of.depends(v):
                 return True
         return any(i.differentiates_through(v) for i in self.inputs)
 
@@ -64,6 +71,7 @@ class Values:
         self.given, self.memo = dict(given), {}
 
     def of(self, node):
+        node = node.same
         if node in self.given:
             return self.given[node]
         if node not in self.memo:
@@ -72,7 +80,7 @@ class Values:
 
     def function(self, of, wrt):
         """`of` as a function of `wrt`, all else as it is here."""
-        return lambda *t: Values({**self.given, **dict(zip(wrt, t))}).of(of)
+        return lambda *t: Values({**self.given, **{v.same: value for v, value in zip(wrt, t)}}).of(of)
 
 
 def shape_text(shape):
@@ -108,7 +116,9 @@ class Generator:
 
     def constant(self):
         c = round(self.random.uniform(0.2, 1.5), 3)
-        return Node(str(c), (), (), lambda: jnp.float64(c))
+        node = Node(str(c), (), (), lambda: jnp.float64(c))
+        node.is_number, node.has_name = True, False
+        return node
 
     def expression(self, shape, depth, pool, derivatives=0):
         """Of this shape, from the nodes of `pool`."""
@@ -233,6 +243,11 @@ class Generator:
         """Safe before an operator, an index or a field."""
         return a.text if a.text[0] == "(" and a.text[-1] == ")" and a.text.count("(") == 1 or a.text.replace("_", "").replace(".", "").isalnum() else f"({a.text})"
 
+    def value(self, shape, depth, pool, derivatives=0):
+        """An expression that is no other value under a second name, as a slice of all of it would be."""
+        e = self.expression(shape, depth, pool, derivatives)
+        return Node(f"sin(1.3 * {self.tight(e)})", shape, [e], lambda v: jnp.sin(1.3 * v))
+
     def reshaped(self, n, shape):
         """Any node as a value of this shape, smoothly."""
         if n.shape == shape:
@@ -245,13 +260,15 @@ class Generator:
             n = Node(f"mean({n.text})", (), [n], jnp.mean)
         text = f"reshape([{', '.join(str(w) for w in weights.ravel())}], {shape_text(shape)})" if len(shape) > 1 else shape_list(weights)
         assert count
-        return Node(f"(f64({text}) * {self.tight(n)})", shape, [n], lambda v: jnp.asarray(weights) * v)
+        node = Node(f"(f64({text}) * {self.tight(n)})", shape, [n], lambda v: jnp.asarray(weights) * v)
+        node.is_number = False
+        return node
 
     # ---- derivatives
     def derivative(self, shape, depth, pool, left):
         """A derivative of this shape: what it differentiates is made on the spot, from a node that has a name."""
         pick = self.random.choice
-        variables = [n for n in pool if n.text[0] != "i" and not n.behind and n.text.replace(".", "").replace("_", "").isalnum() and not n.text[0].isdigit()]
+        variables = [n for n in pool if not n.is_number and not n.behind and n.text.replace(".", "").replace("_", "").isalnum() and not n.text[0].isdigit()]
         same = [n for n in variables if n.shape == shape]
         if not variables:
             return self.expression(shape, depth - 1, pool)
@@ -343,7 +360,7 @@ class Program:
         return self.g.random.choice([(), (), (2,), (3,), (2, 2), (3, 2)])
 
     def variable(self):
-        e = self.g.expression(self.shape(), 3, self.pool, 1 if self.g.chance(0.3) else 0)
+        e = self.g.value(self.shape(), 3, self.pool, 1 if self.g.chance(0.3) else 0)
         name = self.g.name("a")
         self.say(f"{name} = {e.text}")
         self.pool.append(e.named(name))
@@ -368,13 +385,15 @@ class Program:
         g, at = self.g, Values(self.given)
         shapes = [self.shape() for _ in range(g.random.randint(2, 3))]
         names = [g.name("c") for _ in shapes]
-        starts = [g.expression(s, 2, self.pool) for s in shapes]
+        starts = [g.value(s, 2, self.pool) for s in shapes]
         for n, e in zip(names, starts):
-            # 0 * of a tensor keeps it a tensor: a number that a loop carries would not be one.
             self.say(f"{n} = {e.text}")
         index, turns, table = g.name("i"), g.random.randint(1, 3), g.name("t")
         leaves = [Node(n, s) for n, s in zip(names, shapes)]
         i = Node(index, ())
+        i.is_number = True
+        for leaf, e in zip(leaves, starts):
+            leaf.is_number = e.is_number
         self.say(f"for {index} in 1..{turns} {{")
         outside = [n for n in self.pool]
         bound, steps = list(leaves), []
@@ -391,7 +410,7 @@ class Program:
             else:
                 which = g.random.sample(range(len(names)), len(names) if kind == "tuple" else 1)
                 made = [g.expression(shapes[k], 2, pool, 1 if g.chance(0.25) else 0) for k in which]
-                made = [Node(f"tanh({e.text})", e.shape, [e], jnp.tanh) if e.shape else Node(f"sin({e.text})", (), [e], jnp.sin) for e in made]
+                made = [Node(f"tanh({e.text})", e.shape, [e], jnp.tanh) for e in made]
             self.say(", ".join(names[k] for k in which) + " = " + ", ".join(e.text for e in made), 1)
             for k, e in zip(which, made):
                 bound[k] = e.named(names[k])
@@ -409,6 +428,7 @@ class Program:
         # What the loop leaves.
         for n, leaf, value in zip(names, leaves, now):
             after = Node(n, leaf.shape)
+            after.is_number = leaf.is_number
             self.given[after] = value
             self.pool.append(after)
         self.records()
