@@ -286,8 +286,6 @@ public:
                   int64_t batch, const std::string &label);
   void checkGradient(mlir::Value loss, llvm::ArrayRef<mlir::Value> weights, llvm::ArrayRef<std::string> names,
                      const std::string &table);
-  std::vector<mlir::Operation *> between(llvm::ArrayRef<mlir::Value> to, llvm::ArrayRef<mlir::Value> from);
-  bool reaches(mlir::Value of, llvm::ArrayRef<mlir::Value> from);
   Val gradient(const Val &of, const Val &wrt);
   Val hessianProduct(const Operator &op, const Val &v);
   Val denseMatrix(const Operator &op);

@@ -1,5 +1,6 @@
 // train, minimize, every, stop when; and evaluating nets, whose state a step commits.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 
@@ -88,7 +89,7 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   {
     Restore<SourceRange> at(here);
     here = stmt.objective->range;
-    if (!reaches(e, w))
+    if (!reaches(w, e))
       fail("what is minimised does not depend on the weights of `" +
                (stmt.over ? std::string(stmt.over->range.text()) : step->nets[0].name) + "`",
            "compute it in this step from the net that is trained: `mse(" + step->nets[0].name + "(x), y)`");
@@ -318,7 +319,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     for (const Step::Evaluation &evaluation : s.evaluations) {
       bool minimised = false;
       for (const Val &objective : s.objectives)
-        minimised = minimised || reaches(as<Tensor>(objective)->ssa, evaluation.outputs);
+        minimised = minimised || reaches(evaluation.outputs, as<Tensor>(objective)->ssa);
       if (minimised)
         for (auto &[index, value] : evaluation.next)
           f(evaluation.trained, index, value);
