@@ -1,6 +1,7 @@
 #include "backend/Compile.h"
 #include "backend/CodeGen.h"
 #include "backend/Plan.h"
+#include "backend/VerifyPlan.h"
 #include "backend/VerifySteps.h"
 #include "llvm/ADT/ScopeExit.h"
 
@@ -84,6 +85,10 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   auto plan = makePlan(module, input);
   if (!plan)
     return std::nullopt;
+  if (std::optional<std::string> wrong = verifyPlan(module, plan->json)) {
+    module.emitError("internal error: the plan is not proved right: " + *wrong);
+    return std::nullopt;
+  }
   compiled.plan = std::move(plan->json);
   compiled.arena = plan->arena;
   emitter.finish(compiled.plan);
