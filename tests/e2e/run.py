@@ -1280,7 +1280,8 @@ fn optimistic(f, w) {
   return w - 0.125 * (2 * g - s)
 }
 fn chain(f, w) { // each state becomes the one before, as it was
-  state s = 0 * w, t = 0 * w
+  state s = 0 * w
+  state t = 0 * w
   s' = grad(f(w), w) + 0.25 * t
   t' = s
   return w - 0.125 * s - 0.0625 * t
