@@ -78,7 +78,8 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
     for (Operation *operation : operations)
       diagnosis.operations.push_back({operation->getName().stripDialect().str(), locationText(operation->getLoc())});
     input.diagnoses[function.getName()] = std::move(diagnosis);
-    emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list);
+    emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list,
+                        /*isRare=*/true);
     compiled.diagnosisScratch = std::max(compiled.diagnosisScratch, list.scratch);
   }
   input.scratch = std::max(compiled.scratch, compiled.diagnosisScratch);

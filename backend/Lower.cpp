@@ -96,6 +96,9 @@ private:
   /// Where each result is written: its own place from the start, where a donated argument's readers allow it, else
   /// scratch and a copy at the end.
   void placeResults() {
+    for (auto [number, unit] : llvm::enumerate(plan.units))
+      for (Value value : readsOf(unit))
+        readersOf[value].push_back(number);
     llvm::DenseSet<Value> placed;
     auto results = block.getTerminator()->getOperands();
     SmallVector<int> argumentOf(results.size(), -1);
@@ -132,10 +135,7 @@ private:
   /// or read it exactly where it writes. Adds the order it needs.
   bool takesOver(Value argument, Value result) {
     auto &writers = plan.producers[result];
-    SmallVector<unsigned> readers;
-    for (auto [number, unit] : llvm::enumerate(plan.units))
-      if (readsOf(unit).contains(argument))
-        readers.push_back(number);
+    SmallVector<unsigned> readers = readersOf.lookup(argument);
     if (writers.size() != 1) {
       // Several writers: all readers before all of them.
       for (unsigned reader : readers)
@@ -348,8 +348,9 @@ private:
   FusionPlan plan;
   StepList list;
   llvm::DenseMap<Value, int> buffers;
-  SmallVector<std::pair<Value, int>> copies; // to results, at the end
-  llvm::DenseMap<int, int> stashed;          // of a result's buffer, where its argument was copied to
+  llvm::DenseMap<Value, SmallVector<unsigned>> readersOf; // the units that read a value
+  SmallVector<std::pair<Value, int>> copies;              // to results, at the end
+  llvm::DenseMap<int, int> stashed;                       // of a result's buffer, where its argument was copied to
 };
 
 } // namespace

@@ -587,8 +587,17 @@ private:
   std::vector<Entry::Mark> marks;
 };
 
-void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list) {
+void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list, bool isRare) {
+  llvm::Function *last = module->empty() ? nullptr : &module->getFunctionList().back();
   entries.push_back(FunctionEmitter(*this, name, list).run());
+  if (!isRare)
+    return;
+  for (llvm::Function &function :
+       llvm::make_range(last ? std::next(last->getIterator()) : module->begin(), module->end()))
+    if (!function.isDeclaration()) {
+      function.addFnAttr(llvm::Attribute::NoInline);
+      function.addFnAttr(llvm::Attribute::OptimizeNone);
+    }
 }
 
 void ProgramEmitter::finish(llvm::StringRef plan) {
