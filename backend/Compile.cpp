@@ -38,7 +38,8 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   auto verify = [&](func::FuncOp function, const StepList &list) {
     std::optional<std::string> wrong = verifySteps(list);
     if (wrong)
-      function.emitError("internal error: the code for '" + function.getName() + "' is not proved right: " + *wrong);
+      emitError(function.getLoc()) << "internal error: the code for '" << function.getName()
+                                   << "' is not proved right: " << *wrong;
     return !wrong;
   };
   SmallVector<std::pair<func::FuncOp, func::FuncOp>> steps; // of trainings, with copies as they were
@@ -87,7 +88,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   if (!plan)
     return std::nullopt;
   if (std::optional<std::string> wrong = verifyPlan(module, plan->json)) {
-    module.emitError("internal error: the plan is not proved right: " + *wrong);
+    emitError(module.getLoc()) << "internal error: the plan is not proved right: " << *wrong;
     return std::nullopt;
   }
   compiled.plan = std::move(plan->json);

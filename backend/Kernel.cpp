@@ -165,6 +165,26 @@ bool Kernel::has(RootKind kind) const {
   return llvm::any_of(roots, [&](const Root &root) { return root.kind == kind; });
 }
 
+llvm::SmallVector<unsigned> Kernel::firstRoots() const {
+  llvm::SmallVector<unsigned> first(nodes.size(), unsigned(roots.size()));
+  for (unsigned number = unsigned(roots.size()); number-- > 0;) {
+    const Root &root = roots[number];
+    llvm::SmallVector<int> wanted{root.node};
+    for (auto [node, scale] : root.address.dynamic)
+      wanted.push_back(node);
+    while (!wanted.empty()) {
+      int node = wanted.pop_back_val();
+      if (first[size_t(node)] == number)
+        continue;
+      first[size_t(node)] = number;
+      wanted.append(nodes[node].operands.begin(), nodes[node].operands.end());
+      for (auto [inner, scale] : nodes[node].index.dynamic)
+        wanted.push_back(inner);
+    }
+  }
+  return first;
+}
+
 uint64_t Kernel::orderedDims() const {
   uint64_t ordered = 0;
   for (const Root &root : roots)

@@ -131,8 +131,8 @@ struct Kernel {
   llvm::SmallVector<Root, 4> roots;
   llvm::SmallVector<int, 8> buffers; // numbers of the function's buffers
   llvm::SmallVector<DType, 8> bufferTypes;
-  /// Loads of memory that a root stores over: at each point they come before the first store. All others are made when
-  /// they are first asked for.
+  /// Loads of memory that a root stores over before another one wants them: at each point they come before the first
+  /// store. All others are made when they are first asked for.
   llvm::SmallVector<int, 4> firstLoads;
   Schedule schedule;
 
@@ -142,6 +142,8 @@ struct Kernel {
   int bufferIndex(int functionBuffer, DType type);
   int64_t points() const;
   bool has(RootKind kind) const;
+  /// Of each node, the first root that its value is asked for by; the number of roots where none does.
+  llvm::SmallVector<unsigned> firstRoots() const;
   /// Dimensions along which scattering changes places by an index: they must be walked in order.
   uint64_t orderedDims() const;
   /// A text that equal kernels have equal: buffers are numbered by the kernel.

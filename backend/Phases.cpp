@@ -70,11 +70,18 @@ void hw::backend::orderLoads(StepList &list) {
   for (Step &step : list.steps)
     for (Stage &stage : step.stages) {
       Kernel &kernel = stage.kernel;
-      StepList::Access access = list.accessOf(stage);
+      llvm::DenseMap<int, unsigned> stores; // by memory, the first root that stores there
+      for (auto [number, root] : llvm::enumerate(kernel.roots))
+        for (int buffer : {root.buffer, root.indexBuffer})
+          if (buffer >= 0)
+            stores.try_emplace(list.memoryOf(kernel.buffers[buffer]), unsigned(number));
+      SmallVector<unsigned> wanted = kernel.firstRoots();
       kernel.firstLoads.clear();
       for (auto [number, node] : llvm::enumerate(kernel.nodes))
-        if (node.op == Opcode::Load && access.writes.contains(list.memoryOf(kernel.buffers[node.buffer])))
-          kernel.firstLoads.push_back(int(number));
+        if (node.op == Opcode::Load)
+          if (auto store = stores.find(list.memoryOf(kernel.buffers[node.buffer]));
+              store != stores.end() && store->second < wanted[number])
+            kernel.firstLoads.push_back(int(number));
     }
 }
 

@@ -425,10 +425,9 @@ private:
         memory.meet(before);
       }
     });
-    // The weights are written back in the end.
+    // They are read at first, and written back in the end.
     for (auto [slot, value] : llvm::zip_equal(weights, op.getWeights()))
-      if (error.empty())
-        read(op, slot, value);
+      write(slot, value);
   }
 
   ModuleOp module;

@@ -108,10 +108,10 @@ struct Access {
   int buffer;
   bool isWrite;
   unsigned step;
-  int stage;            // -1: before the first stage
-  Form form;            // not Zero, Whole
-  bool isFirst = false; // Load: comes before the first store of its point
-  bool isPart = false;  // goes to the task's own part of a sum
+  int stage;           // -1: before the first stage
+  Form form;           // not Zero, Whole
+  int root = -1;       // Load: the one that it is made for, at the latest, -1: before all of them; Store: which it is
+  bool isPart = false; // goes to the task's own part of a sum
 };
 
 class Verifier {
@@ -288,7 +288,7 @@ private:
       if (list.buffers[partial.buffer].elements != partial.elements * step.tasks())
         wrong("{0}: {1} has no part for each task", nameOf(number, -1), nameOf(partial.buffer));
       if (partial.startsAtZero)
-        add({Access::Zero, partial.buffer, true, number, -1, {}, false, true});
+        add({Access::Zero, partial.buffer, true, number, -1, {}, -1, true});
     }
     for (auto [stage, each] : llvm::enumerate(step.stages))
       collectStage(number, int(stage), each, parts);
@@ -327,26 +327,26 @@ private:
       return wrong("{0}: tasks of {1} in tiles of {2} begin within blocks of {3}", nameOf(number, at), step.chunk,
                    step.tile, quantum);
 
-    auto addForm = [&](Access::Kind kind, int buffer, bool isWrite, Form form, bool isFirst, bool isPart) {
+    auto addForm = [&](Access::Kind kind, int buffer, bool isWrite, Form form, int root, bool isPart) {
       checkBounds(form, buffer, number, at, isPart ? parts.at(buffer)->elements : -1);
       if (list.buffers[buffer].place == Buffer::Local && !form.isEmpty() &&
           !staysInRow(form, list.buffers[buffer].rowElements))
         wrong("{0} touches {1} elsewhere than in its row", nameOf(number, at), nameOf(buffer));
-      add({kind, buffer, isWrite, number, at, std::move(form), isFirst, isPart});
+      add({kind, buffer, isWrite, number, at, std::move(form), root, isPart});
     };
     if (isProduct) {
       if (stage.operands.size() != 2)
         return wrong("{0} wants two operands", nameOf(number, at));
       for (bool isA : {true, false})
-        addForm(Access::Operand, stage.operands[isA ? 0 : 1], false, operandOf(p, isA, stage.tiling.range), false,
-                false);
+        addForm(Access::Operand, stage.operands[isA ? 0 : 1], false, operandOf(p, isA, stage.tiling.range), -1, false);
     }
     bool isEmpty = kernel.points() == 0;
+    SmallVector<unsigned> wanted = kernel.firstRoots();
     for (auto [node, each] : llvm::enumerate(kernel.nodes))
       if (each.op == Opcode::Load && !isEmpty)
         addForm(Access::Load, kernel.buffers[each.buffer], false, formOf(kernel, each.index, range),
-                llvm::is_contained(kernel.firstLoads, int(node)), false);
-    for (const Root &root : kernel.roots) {
+                llvm::is_contained(kernel.firstLoads, int(node)) ? -1 : int(wanted[node]), false);
+    for (auto [place, root] : llvm::enumerate(kernel.roots)) {
       bool isSum = root.kind == RootKind::Sum || root.kind == RootKind::Max;
       bool overRange = isSumOfTasks || (isSum && range >= 0 && kernel.reduced >> range & 1);
       // An address of a sum does not depend on what is summed over.
@@ -366,7 +366,7 @@ private:
         addForm(isSum                            ? Access::Sum
                 : root.kind == RootKind::Scatter ? Access::Scatter
                                                  : Access::Store,
-                buffer, true, form, false, isPart && overRange);
+                buffer, true, form, int(place), isPart && overRange);
       }
     }
   }
@@ -539,7 +539,7 @@ private:
       return wrong("{0} reads and writes the same memory ({1})", nameOf(first), same());
     if (!(first.form == second.form) || !second.form.isInjective())
       return wrong("{0} reads and writes the same memory ({1}) at different elements", nameOf(first), same());
-    if (!first.isFirst)
+    if (first.root > second.root)
       wrong("{0} stores {1} before it has loaded {2}, which is the same memory", nameOf(first), nameOf(second.buffer),
             nameOf(first.buffer));
   }

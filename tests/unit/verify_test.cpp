@@ -98,7 +98,7 @@ TEST_CASE("a kernel loads what its roots store over before the first store") {
   REQUIRE(sound.list.steps.size() == 1);
   Kernel &kernel = sound.list.steps[0].stages[0].kernel;
   CHECK(kernel.roots.size() == 2);
-  CHECK(kernel.firstLoads.size() == 2);
+  CHECK(kernel.firstLoads.size() == 1); // b is wanted by the root that is the first to store, and stored by the second
   // As it was: loads were made when the roots wanted them.
   refused(
       sound, [](StepList &list) { list.steps[0].stages[0].kernel.firstLoads.clear(); },
@@ -140,7 +140,7 @@ TEST_CASE("in an epilogue too, and where blocks are turned") {
     %2 = hw.mul %1, %m : tensor<33x20xf32>
     return %1, %2 : tensor<33x20xf32>, tensor<33x20xf32>
   })");
-  CHECK(product.stage(RootKind::Store, Stage::Contract).kernel.firstLoads.size() == 2);
+  CHECK(product.stage(RootKind::Store, Stage::Contract).kernel.firstLoads.size() == 1);
   refused(
       product,
       [](StepList &list) {
@@ -167,7 +167,7 @@ TEST_CASE("in an epilogue too, and where blocks are turned") {
     return %0, %1 : tensor<64x64xf32>, tensor<64x64xf32>
   })");
   CHECK(turned.stage(RootKind::Store).kernel.schedule.blockDim >= 0);
-  CHECK(turned.stage(RootKind::Store).kernel.firstLoads.size() == 2);
+  CHECK(turned.stage(RootKind::Store).kernel.firstLoads.size() == 1);
 }
 
 TEST_CASE("the position of a maximum does not take over what the maximum reads") {
@@ -479,12 +479,10 @@ TEST_CASE("a map's groups are parts of what is outside") {
       sound,
       [&](StepList &list) { // in the body
         auto body = std::make_shared<StepList>(*list.steps[number].body);
-        for (Step &step : body->steps)
-          for (Stage &stage : step.stages)
-            stage.kernel.firstLoads.clear();
+        std::reverse(body->phases.begin(), body->phases.end());
         list.steps[number].body = body;
       },
-      "before it has loaded argument");
+      "does not end before the other begins");
 }
 
 //===-- Plans
