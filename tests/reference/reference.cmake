@@ -5,4 +5,13 @@ if(HW_TESTS)
   add_library(hw_reference STATIC ${reference}/Ops.cpp ${reference}/Interpreter.cpp)
   target_link_libraries(hw_reference PUBLIC hw_ir)
   target_precompile_headers(hw_reference REUSE_FROM hw_ir)
+
+  # Objects apart from the program, which cannot reuse a library's precompiled header.
+  add_library(random_programs_objects OBJECT
+    ${reference}/random_programs.cpp ${reference}/Generate.cpp ${reference}/Shrink.cpp)
+  target_link_libraries(random_programs_objects PRIVATE hw_driver hw_reference CLI11::CLI11)
+  add_executable(random_programs $<TARGET_OBJECTS:random_programs_objects>)
+  target_link_libraries(random_programs PRIVATE hw_driver hw_reference CLI11::CLI11)
+  # Compiled code that is loaded finds the runtime's functions in it.
+  set_target_properties(random_programs PROPERTIES ENABLE_EXPORTS ON)
 endif()
