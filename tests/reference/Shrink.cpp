@@ -133,6 +133,21 @@ Generated shrink(const Generated &program, int seconds, const std::function<bool
     best = candidate;
     return true;
   };
+  // Statements of the top level first, many at a time.
+  for (size_t size = linesOf(best.text).size() / 2; size > 0; size /= 2)
+    for (size_t number = 0;;) {
+      const Lines lines = linesOf(best.text);
+      std::vector<size_t> starts;
+      for (size_t first = 0; first < lines.size(); first = endOf(lines, first))
+        starts.push_back(first);
+      starts.push_back(lines.size());
+      if (number + 1 >= starts.size())
+        break;
+      Lines fewer(lines.begin(), lines.begin() + long(starts[number]));
+      fewer.insert(fewer.end(), lines.begin() + long(starts[std::min(number + size, starts.size() - 1)]), lines.end());
+      if (!accept(fewer))
+        number += size;
+    }
   for (bool changed = true; changed && Clock::now() < end;) {
     changed = false;
     for (size_t first = linesOf(best.text).size(); first-- > 0;) {

@@ -237,6 +237,8 @@ Result examine(const Generated &program, const std::string &folder) {
   if (!plain.elaborate() || !expand(plain.module()))
     return {Verdict::refused, ""};
 
+  const auto now = std::chrono::steady_clock::now;
+  const auto start = now();
   Outcome want;
   std::string problem;
   try {
@@ -244,11 +246,16 @@ Result examine(const Generated &program, const std::string &folder) {
   } catch (const std::exception &error) {
     problem = error.what();
   }
+  const auto middle = now();
   RunFlags flags;
   flags.out = out;
   flags.force = flags.quiet = true;
   flags.threads = program.threads;
   const int status = runRun(request, flags, {"hwc", "run", path});
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  char times[80];
+  std::snprintf(times, sizeof times, "  %.0f ms interpreted, %.0f ms compiled and run\n",
+                Milliseconds(middle - start).count(), Milliseconds(now() - middle).count());
   if (!problem.empty())
     return {Verdict::unknown, problem};
   if (status != 0)
@@ -257,7 +264,7 @@ Result examine(const Generated &program, const std::string &folder) {
   Comparison comparison(want, program.f64 ? 1e-10 : 1e-4);
   auto differences = comparison.folder(out);
   if (differences.empty())
-    return {};
+    return {Verdict::agrees, times};
   std::vector<Outcome> disturbed;
   try {
     disturbed.push_back(reference::interpret(plain.module(), Rounding::none));
