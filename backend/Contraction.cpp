@@ -204,6 +204,7 @@ private:
         setRow(r);
         if (product >= 0)
           point.define(product, 0, sums[r * vectors + v]);
+        point.loadFirst(0);
         for (auto [number, root] : llvm::enumerate(epilogue.roots)) {
           if (root.kind == RootKind::Store) {
             point.store(root, 0);

@@ -193,6 +193,12 @@ std::string Kernel::print() const {
     ::print(os, node);
     os << "\n";
   }
+  if (!firstLoads.empty()) {
+    os << "    before the first store:";
+    for (int node : firstLoads)
+      os << " %" << node;
+    os << "\n";
+  }
   static const char *kinds[] = {"store", "sum", "max", "scatter_add"};
   for (const Root &root : roots) {
     os << "    " << kinds[unsigned(root.kind)] << " " << nameOf(bufferTypes[root.buffer]) << " b" << root.buffer << "[";

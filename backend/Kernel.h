@@ -131,6 +131,9 @@ struct Kernel {
   llvm::SmallVector<Root, 4> roots;
   llvm::SmallVector<int, 8> buffers; // numbers of the function's buffers
   llvm::SmallVector<DType, 8> bufferTypes;
+  /// Loads of memory that a root stores over: at each point they come before the first store. All others are made when
+  /// they are first asked for.
+  llvm::SmallVector<int, 4> firstLoads;
   Schedule schedule;
 
   /// The node, or an equal one that exists already.

@@ -177,6 +177,7 @@ private:
       point.setIndex(dim, b.CreateAdd(blockBase, b.getInt64(row), "", true, true));
       for (auto &[node, vectors] : turned)
         point.define(node, 0, vectors[row]);
+      point.loadFirst(0);
       for (const Root &root : kernel.roots)
         point.store(root, 0);
     }
@@ -262,6 +263,7 @@ private:
     unsigned stride = accumulators();
     for (unsigned copy = 0; copy < (schedule.vectorDim >= 0 ? point.copies() : 1); ++copy) {
       size_t next = 0;
+      point.loadFirst(copy);
       for (const Root &root : kernel.roots) {
         switch (root.kind) {
         case RootKind::Store:

@@ -55,6 +55,7 @@ public:
 private:
   StepList finish() {
     scheduleSteps(list, target);
+    orderLoads(list);
     formPhases(list);
     placeScratch(list);
     count();
@@ -174,7 +175,8 @@ private:
     Kernel kernel = trace(plan, unit, [&](Value value) { return bufferOf(value); });
     int from = bufferOf(argument), to = bufferOf(result);
     for (const Root &root : kernel.roots) {
-      if (kernel.buffers[root.buffer] != to)
+      bool isPosition = root.indexBuffer >= 0 && kernel.buffers[root.indexBuffer] == to;
+      if (kernel.buffers[root.buffer] != to && !isPosition)
         continue;
       if (root.kind != RootKind::Store)
         return false;

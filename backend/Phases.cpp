@@ -66,6 +66,18 @@ bool StepList::conflict(const Access &before, const Access &after) {
   return meets(before.writes, after.reads) || meets(before.reads, after.writes) || meets(before.writes, after.writes);
 }
 
+void hw::backend::orderLoads(StepList &list) {
+  for (Step &step : list.steps)
+    for (Stage &stage : step.stages) {
+      Kernel &kernel = stage.kernel;
+      StepList::Access access = list.accessOf(stage);
+      kernel.firstLoads.clear();
+      for (auto [number, node] : llvm::enumerate(kernel.nodes))
+        if (node.op == Opcode::Load && access.writes.contains(list.memoryOf(kernel.buffers[node.buffer])))
+          kernel.firstLoads.push_back(int(number));
+    }
+}
+
 void hw::backend::formPhases(StepList &list) {
   // The phase after the last one that a step has to wait for. The last writer of each memory, and the latest reader
   // since, are all that needs to be known of the steps before.

@@ -111,6 +111,11 @@ void Point::evaluate(uint64_t known) {
         value(int(node), copy);
 }
 
+void Point::loadFirst(unsigned copy) {
+  for (int node : kernel.firstLoads)
+    value(node, copy);
+}
+
 /// The form's value: a scalar, at the first lane of the vector if it changes along it.
 Value *Point::linear(const Linear &form, unsigned copy, bool atFirstLane) {
   Value *sum = b.getInt64(form.constant);
