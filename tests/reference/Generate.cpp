@@ -77,8 +77,10 @@ public:
     const int count = 2 + draw(3);
     bool hasTrained = false;
     for (int i = 0; i < count; ++i) {
-      if (chance(0.55) || (hasTrained && chance(0.7)))
+      if (chance(0.5) || (hasTrained && chance(0.7)))
         loop(0);
+      else if (chance(0.25))
+        nets();
       else {
         training();
         hasTrained = true;
@@ -88,6 +90,8 @@ public:
       if (chance(0.6))
         record();
     }
+    if (chance(0.03))
+      largeProducts();
     record();
     if (chance(0.4))
       spectrum();
@@ -339,7 +343,14 @@ private:
   Expression structure(const Shape &shape, Element element, int size) {
     const size_t rank = shape.size(), axis = size_t(draw(int(rank)));
     const std::string at = std::to_string(axis);
-    switch (draw(7)) {
+    switch (draw(8)) {
+    case 7:
+      if (shape[0] > 1) { // rows moved along
+        const Expression x = leaf(shape, element);
+        const std::string by = std::to_string(1 + draw(int(shape[0]) - 1));
+        return {"concat([" + x.text + "[" + by + ":], " + x.text + "[:" + by + "]])", x.bound, x.slope};
+      }
+      [[fallthrough]];
     case 0: { // turned over
       const Expression x = expression(shape, element, size - 1);
       std::string index;
@@ -364,12 +375,13 @@ private:
       }
       [[fallthrough]];
     case 3:
-      if (shape[0] <= 5) { // a comprehension
+      // A comprehension; a long one is a loop, but for in steps.
+      if (shape[0] <= 5 || (shape[0] > 16 && shape[0] <= 40 && !isInStep && countOf(shape) < 2000)) {
         const Shape inner(shape.begin() + 1, shape.end());
         const Expression x = expression(inner, element, size - 1);
         const std::string k = fresh("k");
-        return {"[sin(" + constant(0.1, 0.4) + " * " + k + " * " + x.text + ") for " + k + " in 1.." +
-                    std::to_string(shape[0]) + "]",
+        return {"(1 * [sin(" + constant(0.1, 0.4) + " * " + k + " * " + x.text + ") for " + k + " in 1.." +
+                    std::to_string(shape[0]) + "])",
                 1, 0.4 * double(shape[0]) * x.slope};
       }
       [[fallthrough]];
@@ -733,10 +745,22 @@ private:
     std::shuffle(found.begin(), found.end(), random);
     for (size_t i = 0; i < found.size() && i < size_t(2 + draw(5)); ++i)
       items.push_back("c" + std::to_string(i) + " = " + cell(*found[i]));
-    if (chance(0.3))
+    const bool hasScalar = chance(0.3);
+    if (hasScalar)
       items.push_back("e = " + limited(expression({}, Element::own, 3 + draw(4)), 4, 20).text);
-    if (!items.empty())
-      line("record " + fresh("r") + ": " + joined(items));
+    if (items.empty())
+      return;
+    const std::string table = fresh("r");
+    line("record " + table + ": " + joined(items));
+    if (hasScalar && !isInStep) { // what is in a table is read again
+      if (indent == 0)
+        line("save " + fresh("column") + " = " + table + ".e");
+      else if (chance(0.5)) {
+        Variable v{fresh("z"), {}, Element::number, 4, 20, false};
+        line(v.name + " = " + pick({"mean(", "last(", "max(", "sum("}) + table + ".e) / (1 + count(" + table + ".e))");
+        variables.push_back(v);
+      }
+    }
   }
 
   void body(int depth, int count) {
@@ -868,95 +892,202 @@ private:
 
   std::string activation() { return pick({"tanh", "relu", "sigmoid", "gelu", "softplus", "asinh"}); }
 
-  std::string network(int64_t outputs, bool ofImages) {
-    const std::string name = fresh("model");
+  struct Data {
+    std::string name;
+    int64_t rows, features, outputs;
+    bool ofImages, ofLabels;
+  };
+  Data data() {
+    Data d;
+    d.ofImages = chance(0.12);
+    d.ofLabels = chance(0.25);
+    d.rows = d.ofImages ? 5 + draw(20) : std::max<int64_t>(pick(sizes), 2);
+    d.outputs = d.ofLabels ? 2 + draw(4) : 1 + draw(3);
+    d.name = fresh("d");
+    const Shape x = d.ofImages ? Shape{d.rows, 1 + draw(3), 5 + draw(3), 6} : Shape{d.rows, 1 + draw(20)};
+    d.features = countOf(x) / d.rows;
+    const std::string seed = ", seed = " + std::to_string(draw(1000)) + ")";
+    const std::string flat = d.ofImages ? "reshape(x, " + list({d.rows, d.features}) + ")" : "x";
+    line("data " + d.name + " { x = uniform(-1, 1, shape = " + list(x) + seed + "; y = " +
+         (d.ofLabels ? "randint(" + std::to_string(d.outputs) + ", shape = [" + std::to_string(d.rows) + "]" + seed
+                     : "sin(" + flat + " @ full(" + list({d.features, d.outputs}) + ", " + constant(0.1, 0.3) + "))") +
+         " }");
+    return d;
+  }
+
+  struct Model {
+    std::string name;
+    std::vector<std::string> layers; ///< that have weights
+    int64_t weights = 0;             ///< how many, if it has linear layers only
+  };
+  Model network(const Data &d) {
+    Model model{fresh("model"), {}, 0};
     std::string layers = "x";
-    if (ofImages) {
+    int linears = 0;
+    int64_t width = d.features;
+    auto linear = [&](int64_t columns, const std::string &more = "") {
+      layers += " |> linear(" + std::to_string(columns) + more + ")";
+      model.layers.push_back("linear" + std::to_string(++linears));
+      model.weights += (width + 1) * columns;
+      width = columns;
+    };
+    if (d.ofImages) {
       layers += " |> conv2d(" + std::to_string(1 + draw(4)) + ", kernel = " + pick({"1", "3", "3", "2"}) +
                 ", padding = 1" + (chance(0.2) ? ", stride = 2" : "") + ")";
+      model.layers.push_back("conv2d1");
+      model.weights = 1000;
       if (chance(0.3))
         layers += " |> batchnorm";
       layers += " |> " + activation();
       layers += pick({" |> maxpool(2)", " |> avgpool(2)", ""});
       layers += chance(0.4) ? " |> global_avgpool" : " |> flatten";
-    } else {
-      const int depth = draw(3);
-      for (int i = 0; i < depth; ++i) {
-        layers += " |> linear(" + std::to_string(pick(sizes) > 100 && i ? 20 : std::min<int64_t>(pick(sizes), 200)) +
-                  (chance(0.15) ? ", bias = False" : "") + ")";
-        if (chance(0.15))
+    } else
+      for (int i = 0, depth = draw(3); i < depth; ++i) {
+        linear(std::min<int64_t>(pick(sizes), i ? 20 : 200), chance(0.15) ? ", bias = False" : "");
+        if (chance(0.15)) {
           layers += chance(0.5) ? " |> layernorm" : " |> batchnorm";
+          model.weights += 1000;
+        }
         layers += " |> " + activation();
         if (chance(0.1))
           layers += " |> dropout(0.2)";
       }
+    linear(d.outputs);
+    line("fn " + model.name + "(x) = " + layers);
+    return model;
+  }
+
+  std::string lossOf(const Data &d, const std::string &net, const std::string &prefix = "") {
+    const std::string out = net + "(" + prefix + "x)", y = prefix + "y";
+    if (d.ofLabels)
+      return "cross_entropy(" + out + ", " + y + ")";
+    switch (draw(4)) {
+    case 0:
+      return "huber(" + out + ", " + y + ", delta = 0.5)";
+    case 1:
+      return "mean(tanh(" + out + " - " + y + ")^2)";
+    default:
+      return "mse(" + out + ", " + y + ")";
     }
-    line("fn " + name + "(x) = " + layers + " |> linear(" + std::to_string(outputs) + ")");
-    return name;
+  }
+
+  std::string rule(const Model &model) {
+    if (chance(0.65))
+      return optimiser();
+    if (model.weights <= 40 && chance(0.5))
+      return "newton(lr = 0.3, damping = 1)";
+    return pick({"sgd(lr = 0.05)", "sgd(lr = 0.05, momentum = 0.8)", "sgd(lr = 0.05, momentum = 0.8, nesterov = True)",
+                 "adam(lr = 0.01, eps = 0.01)", "adamw(lr = 0.01, eps = 0.01)", "rmsprop(lr = 0.01, eps = 0.1)",
+                 "adagrad(lr = 0.02, eps = 0.1)"});
+  }
+
+  /// On all rows or in batches.
+  std::string on(const Data &d) {
+    return " on " + d.name + (chance(0.5) ? " batch " + std::to_string(1 + draw(int(d.rows))) : "");
+  }
+
+  /// Nets that a loop exchanges, mixes, and trains by hand.
+  void nets() {
+    const Data d = data();
+    const Model model = network(d);
+    std::vector<std::string> names;
+    for (int i = 0, count = 2 + draw(2); i < count; ++i) {
+      names.push_back(fresh("net"));
+      line(names.back() + " = init(" + model.name + ", " + d.name + ".x, seed = " + std::to_string(draw(100)) + ")");
+    }
+    const std::string velocity = fresh("m");
+    line(velocity + " = 0.1 * " + names[0] + ".weights");
+    open("for " + fresh("i") + " in 1.." + std::to_string(1 + draw(4)));
+    auto other = [&] { return pick(names); };
+    for (int i = 0, count = 1 + draw(3); i < count; ++i) {
+      const std::string a = names[size_t(draw(int(names.size())))], b = other();
+      switch (draw(5)) {
+      case 0:
+        line(names[0] + ", " + names[1] + " = " + names[1] + ", " +
+             pick({names[0], "mix(" + names[0] + ", " + b + ", 0.3)"}));
+        break;
+      case 1: {
+        const std::string g = fresh("g");
+        line(g + " = grad(" + lossOf(d, a, d.name + ".") + ", " + a + ")");
+        if (chance(0.5))
+          line(velocity + ", " + a + " = 0.5 * " + velocity + " + 0.5 * " + g + ", at(" + a + ", " + a +
+               ".weights - 0.05 * " + pick({velocity, g}) + ")");
+        else
+          line(a + ", " + velocity + " = at(" + a + ", " + a + ".weights - 0.05 * " + g + "), " + a + ".weights - " +
+               b + ".weights");
+        break;
+      }
+      case 2:
+        line(a + ", " + velocity + " = at(" + a + ", 0.6 * " + a + ".weights + 0.3 * tanh(" + b +
+             ".weights)), 0.5 * (" + a + ".weights - " + velocity + ")");
+        break;
+      case 3:
+        line(a + " = where(" + number().text + pick({" < ", " > "}) + constant() + ", mix(" + a + ", " + b +
+             ", 0.4), " + other() + ")");
+        break;
+      default:
+        line(joined(names) + " = " + joined(rotated(names)));
+      }
+      if (chance(0.3))
+        assign();
+      std::vector<std::string> items;
+      for (const std::string &net : names)
+        items.push_back(fresh("w") + " = sum(" + net + ".weights^2)");
+      items.push_back("fit = " + lossOf(d, other()) + on(d));
+      items.push_back("v = dot(" + velocity + ", " + other() + ".weights)");
+      if (chance(0.7))
+        record(items);
+    }
+    close();
+    line("save " + joined(names) + ", " + velocity);
+  }
+  static std::vector<std::string> rotated(std::vector<std::string> names) {
+    std::rotate(names.begin(), names.begin() + 1, names.end());
+    return names;
   }
 
   void training() {
-    const bool ofImages = chance(0.12), ofLabels = chance(0.25);
-    const int64_t rows = ofImages ? 5 + draw(20) : std::max<int64_t>(pick(sizes), 2),
-                  outputs = ofLabels ? 2 + draw(4) : 1 + draw(3);
-    const int64_t features = 1 + draw(20);
-    const std::string d = fresh("d"), seed = std::to_string(draw(1000));
-    const Shape x = ofImages ? Shape{rows, 1 + draw(3), 5 + draw(3), 6} : Shape{rows, features};
-    std::string columns = "x = uniform(-1, 1, shape = " + list(x) + ", seed = " + seed + "); ";
-    const std::string flat = ofImages ? "reshape(x, " + list({rows, countOf(x) / rows}) + ")" : "x";
-    columns += ofLabels ? "y = randint(" + std::to_string(outputs) + ", shape = [" + std::to_string(rows) +
-                              "], seed = " + seed + ")"
-                        : "y = sin(" + flat + " @ full(" + list({countOf(x) / rows, outputs}) + ", " +
-                              constant(0.1, 0.3) + "))";
-    line("data " + d + " { " + columns + " }");
+    const Data d = data();
     const int count = chance(0.25) ? 2 : 1;
-    std::vector<std::string> nets;
+    std::vector<Model> models;
+    std::vector<std::string> nets, optimisers;
     for (int i = 0; i < count; ++i) {
-      const std::string model = network(outputs, ofImages), net = fresh("net");
-      line(net + " = init(" + model + ", " + d + ".x, seed = " + std::to_string(draw(100)) + ")");
-      nets.push_back(net);
+      models.push_back(network(d));
+      nets.push_back(fresh("net"));
+      optimisers.push_back(rule(models.back()));
     }
-    std::vector<std::string> optimisers;
+    const std::string second = rule(models[0]);
+    // Several trainings that may run at the same time, unless what is around them is changed.
+    const bool isRepeated = chance(0.2), isQuiet = isRepeated && chance(0.7);
+    const std::string p = fresh("p");
+    if (isRepeated) {
+      open("for " + p + " in " + pick({"1..2", "1..3", "[1, 2]", "[2, 5, 7]"}));
+      Variable v{p, {}, Element::number, 7, 0, false};
+      variables.push_back(v);
+    }
     for (int i = 0; i < count; ++i)
-      optimisers.push_back(chance(0.65) ? optimiser()
-                                        : pick({"sgd(lr = 0.05)", "sgd(lr = 0.05, momentum = 0.8)",
-                                                "sgd(lr = 0.05, momentum = 0.8, nesterov = True)",
-                                                "adam(lr = 0.01, eps = 0.01)", "adamw(lr = 0.01, eps = 0.01)",
-                                                "rmsprop(lr = 0.01, eps = 0.1)", "adagrad(lr = 0.02, eps = 0.1)"}));
+      line(nets[size_t(i)] + " = init(" + models[size_t(i)].name + ", " + d.name +
+           ".x, seed = " + (isRepeated ? p : std::to_string(draw(100))) + ")");
     const std::string best = fresh("best"), kept = fresh("kept");
     const bool keeps = chance(0.4);
     if (keeps)
       line(best + ", " + kept + " = inf, " + nets[0]);
-    auto lossOf = [&](const std::string &net) {
-      const std::string out = net + "(x)";
-      if (ofLabels)
-        return "cross_entropy(" + out + ", y)";
-      switch (draw(4)) {
-      case 0:
-        return "huber(" + out + ", y, delta = 0.5)";
-      case 1:
-        return "mean(tanh(" + out + " - y)^2)";
-      default:
-        return "mse(" + out + ", y)";
-      }
-    };
     std::string unit = chance(0.6) ? "epochs" : "steps";
-    const bool isBatched = rows > 2 && chance(0.75);
-    const int64_t batch = isBatched ? 1 + draw(int(rows) - 1) : 0;
-    const int64_t perEpoch = batch ? (rows + batch - 1) / batch : 1;
+    const int64_t batch = d.rows > 2 && chance(0.75) ? 1 + draw(int(d.rows) - 1) : 0;
+    const int64_t perEpoch = batch ? (d.rows + batch - 1) / batch : 1;
     if (perEpoch > 6)
       unit = "steps";
     const int turns = unit == "steps" ? 2 + draw(8) : 1 + draw(int(std::max<int64_t>(12 / perEpoch, 1)));
-    open("train " + joined(nets) + " on " + d +
+    open("train " + joined(nets) + " on " + d.name +
          (batch ? " batch " + std::to_string(batch) + (chance(0.3) ? " ordered" : "") : "") + " for " +
          std::to_string(turns) + " " + unit);
     isInStep = true;
     std::vector<std::string> losses;
     for (int i = 0; i < count; ++i) {
-      const std::string loss = fresh("loss");
-      std::string text = lossOf(nets[size_t(i)]);
+      const std::string loss = fresh("loss"), net = nets[size_t(i)];
+      std::string text = lossOf(d, net);
       if (chance(0.3))
-        text += " + 0.01 * sum(" + nets[size_t(i)] + ".weights^2)";
+        text += " + 0.01 * sum(" + (chance(0.5) ? net + ".weights" : "select(" + net + ".weights, \"weight\")") + "^2)";
       if (chance(0.3))
         text += " * (1 + 0.1 * " + limited(expression({}, Element::own, 3), 1, 20).text + ")";
       if (count > 1 && i == 1 && chance(0.4))
@@ -966,18 +1097,23 @@ private:
     }
     std::vector<std::string> items = losses;
     for (int i = 0; i < count; ++i) {
-      const std::string net = nets[size_t(i)];
+      const std::string net = nets[size_t(i)], loss = losses[size_t(i)];
       if (chance(0.3))
-        items.push_back("slope" + std::to_string(i) + " = norm(grad(" + losses[size_t(i)] + ", " + net + "))");
+        items.push_back("slope" + std::to_string(i) + " = norm(grad(" + loss + ", " + net + "))");
       if (chance(0.2)) {
         const std::string g = fresh("g");
-        line(g + " = grad(" + losses[size_t(i)] + ", " + net + ")");
-        items.push_back("curve" + std::to_string(i) + " = dot(" + g + ", hessian(" + losses[size_t(i)] + ", " + net +
-                        ") @ " + g + ")");
+        line(g + " = grad(" + loss + ", " + net + ")");
+        items.push_back("curve" + std::to_string(i) + " = dot(" + g + ", hessian(" + loss + ", " + net + ") @ " + g +
+                        ")");
       }
       if (chance(0.3))
         items.push_back("w" + std::to_string(i) + " = sum(" + net + ".weights^2)");
-      line("minimize " + losses[size_t(i)] + (count > 1 ? " over " + net : "") + " with " + optimisers[size_t(i)]);
+      const auto &layers = models[size_t(i)].layers;
+      if (i == 0 && layers.size() > 1 && chance(0.25)) { // each part by an optimiser of its own
+        line("minimize " + loss + " over " + net + "." + layers[0] + " with " + optimisers[0]);
+        line("minimize " + loss + " over " + net + "." + layers[1] + " with " + second);
+      } else
+        line("minimize " + loss + (count > 1 || chance(0.2) ? " over " + net : "") + " with " + optimisers[size_t(i)]);
     }
     record(items);
     isInStep = false;
@@ -986,8 +1122,7 @@ private:
                        : chance(0.5) ? std::string("epoch")
                                      : std::to_string(1 + draw(3)) + pick({" steps", " epochs"})));
       const std::string v = fresh("e");
-      line(v + " = " + lossOf(nets[0]) + " on " + d +
-           (chance(0.5) ? " batch " + std::to_string(1 + draw(int(rows))) : ""));
+      line(v + " = " + lossOf(d, nets[0]) + on(d));
       if (keeps && i == 0) {
         line(kept + " = where(" + v + " < " + best + ", " + nets[0] + ", " + kept + ")");
         line(best + " = min(" + best + ", " + v + ")");
@@ -998,17 +1133,17 @@ private:
           items.push_back(pick({"m", "l", "x"}) + loss + " = " + pick({"mean(", "last(", "max("}) + loss + ")");
       if (chance(0.3))
         items.push_back("gn = norm(grad(" + v + ", " + nets[0] + "))");
-      if (chance(0.7))
+      if (!isQuiet && chance(0.7))
         assign();
       if (chance(0.3))
         let();
-      if (chance(0.5))
+      if (!isQuiet && chance(0.5))
         assign();
       record(items);
-      if (chance(0.15))
+      if (!isQuiet && chance(0.15))
         loop(2);
-      if (chance(0.15) && !ofImages)
-        line("record " + fresh("r") + " on " + d + ": x, fit = " + nets[0] + "(x)");
+      if (chance(0.15) && !d.ofImages)
+        line("record " + fresh("r") + " on " + d.name + ": x, fit = " + nets[0] + "(x)");
       if (chance(0.1))
         line("stop when step >= " + std::to_string(1 + draw(8)));
       close();
@@ -1021,11 +1156,40 @@ private:
       after.push_back("kb = " + best);
       after.push_back("kw = sum(" + kept + ".weights^2)");
     }
-    const std::string error = ofLabels ? "cross_entropy(" + nets[0] + "(x), y)" : "mse(" + nets[0] + "(x), y)";
-    after.push_back("err = " + error + " on " + d +
-                    (chance(0.5) ? " batch " + std::to_string(1 + draw(int(rows))) : ""));
+    after.push_back("err = " + lossOf(d, nets[0]) + on(d));
     record(after);
+    if (chance(0.3)) {
+      const std::string out = fresh("out");
+      line(out + " = " + nets[0] + "(x)" + on(d));
+      line("save " + out);
+    }
     line("save " + nets.back() + (keeps ? ", " + kept : ""));
+    if (isRepeated)
+      close();
+  }
+
+  /// Products that are large enough for oneDNN.
+  void largeProducts() {
+    const std::string p = fresh("big"), q = fresh("big");
+    const Shape left = {560 + draw(60), 440 + draw(40)}, right = {left[1], left[1]};
+    line(p + " = uniform(-1, 1, shape = " + list(left) + ", seed = " + std::to_string(draw(100)) + ")");
+    line(q + " = uniform(-1, 1, shape = " + list(right) + ", seed = " + std::to_string(draw(100)) + ")");
+    open("for " + fresh("i") + " in 1..2");
+    switch (draw(3)) {
+    case 0:
+      line(p + ", " + q + " = tanh(" + p + " @ " + q + " / 10), " + q + " - 0.1 * " + p +
+           "[0:" + std::to_string(right[0]) + "]");
+      break;
+    case 1:
+      line(p + " = 0.5 * " + p + " + 0.5 * tanh(" + p + " @ " + q + ".T / 10 + " + q + "[0])");
+      break;
+    default:
+      line(p + ", " + q + " = tanh(" + p + " @ " + q + " / 10), 0.5 * " + q + " + " + p + ".T @ " + p + " / " +
+           std::to_string(left[0]));
+    }
+    record({"b0 = mean(" + p + "^2)", "b1 = " + q + "[3, 7]", "b2 = " + p + "[-1, 2]"});
+    close();
+    line("save " + p + ", " + q);
   }
 
   //===-- The end ------------------------------------------------------------------------------------------------===//
