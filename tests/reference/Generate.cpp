@@ -64,6 +64,8 @@ public:
   explicit Generator(uint64_t seed) : random(seed) {
     program.f64 = chance(0.4);
     program.threads = pick({1, 2, 2, 3});
+    program.cpu = pick({"", "", "", "", "x86-64-v3", "x86-64"});
+    program.products = chance(0.8) ? Generated::automatic : chance(0.5) ? Generated::library : Generated::generated;
     hasWide = !program.f64 && chance(0.25);
     const std::initializer_list<int64_t> small = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40};
     for (int i = 0; i < 3; ++i)

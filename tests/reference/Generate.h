@@ -9,6 +9,8 @@ struct Generated {
   std::string text; ///< the model file, a statement a line
   bool f64 = false; ///< to be compiled with --f64
   int threads = 1;
+  std::string cpu; ///< to be compiled for; empty: this machine's
+  enum { automatic, library, generated } products = automatic;
 };
 
 /// The program of a seed: loops and `every` blocks that rebind several variables, optimisers with states, trainings in

@@ -233,6 +233,11 @@ Result examine(const Generated &program, const std::string &folder) {
   Request request;
   request.path = path;
   request.elaborate.f64 = program.f64;
+  request.backend.cpu = program.cpu;
+  request.backend.products = program.products == Generated::library     ? backend::Products::Library
+                             : program.products == Generated::generated ? backend::Products::Generated
+                                                                        : backend::Products::Automatic;
+  request.backend.diagnose = false; // half of the compiler's time, and never run
   Driver plain(request);
   if (!plain.elaborate() || !expand(plain.module()))
     return {Verdict::refused, ""};
@@ -368,9 +373,9 @@ Result examineApart(const Generated &program, const std::string &parent, int sec
 
 int main(int argc, char **argv) {
   uint64_t seed = 0, one = 0;
-  int count = 100, jobs = availableCores(), seconds = 60, shrinking = 120;
+  int count = 100, jobs = availableCores(), seconds = 60, shrinking = 60, most = 5;
   double limit = 0;
-  std::string file, keep;
+  std::string file, keep, cpu;
   bool f64 = false, verbose = false;
   CLI::App app("Random programs, compiled and run, against the interpreter of their graph.");
   app.add_option("--seed", seed, "of the first program; the others follow (default: from the clock)");
@@ -379,9 +384,11 @@ int main(int argc, char **argv) {
   auto *single = app.add_option("--one", one, "print the program of this seed and compare it");
   app.add_option("--file", file, "compare this model file instead, which reads no data");
   app.add_flag("--f64", f64, "with --file: compiled with --f64");
+  app.add_option("--cpu", cpu, "compile for this CPU, by LLVM's name (default: one by the seed)");
   app.add_option("--jobs", jobs, "programs at a time (default: one a core)");
   app.add_option("--timeout", seconds, "for each program, in seconds (default: 60)");
-  app.add_option("--shrink", shrinking, "for making a failing program smaller, in seconds (default: 120)");
+  app.add_option("--shrink", shrinking, "for making a failing program smaller, in seconds (default: 60)");
+  app.add_option("--most", most, "begin no program after so many that failed (default: 5)");
   app.add_option("--keep", keep, "folder for programs that fail");
   app.add_flag("--verbose", verbose, "a line for each program");
   CLI11_PARSE(app, argc, argv);
@@ -394,19 +401,31 @@ int main(int argc, char **argv) {
   } cleaner{folder};
 
   std::map<Verdict, int> counts;
+  int failed = 0;
+  auto programOf = [&](uint64_t seed) {
+    Generated program = reference::generate(seed);
+    if (!cpu.empty())
+      program.cpu = cpu;
+    return program;
+  };
   auto tell = [&](const Job &job, const Result &result) {
     ++counts[result.verdict];
     if (!isBad(result.verdict) && !verbose)
       return;
-    std::printf("%s seed %llu%s\n%s", verdictNames[int(result.verdict)], static_cast<unsigned long long>(job.seed),
-                job.program.f64 ? " (f64)" : "", result.text.c_str());
+    std::printf("%s seed %llu (%s, %s, threads: %d)\n%s", verdictNames[int(result.verdict)],
+                static_cast<unsigned long long>(job.seed), job.program.f64 ? "f64" : "f32",
+                job.program.cpu.empty() ? "this CPU" : job.program.cpu.c_str(), job.program.threads,
+                result.text.c_str());
     if (!isBad(result.verdict))
       return;
+    std::fflush(stdout);
+    ++failed;
     const Generated smaller = reference::shrink(job.program, shrinking, [&](const Generated &candidate) {
       return examineApart(candidate, folder + "/shrink", seconds).verdict == result.verdict;
     });
-    std::printf("to repeat it: build/bin/random_programs --one %llu\nmade smaller%s:\n%s\n",
-                static_cast<unsigned long long>(job.seed), smaller.f64 ? " (--f64)" : "", smaller.text.c_str());
+    std::printf("to repeat it: build/bin/random_programs --one %llu%s\nmade smaller%s:\n%s\n",
+                static_cast<unsigned long long>(job.seed), cpu.empty() ? "" : (" --cpu " + cpu).c_str(),
+                smaller.f64 ? " (--f64)" : "", smaller.text.c_str());
     if (!keep.empty()) {
       fs::create_directories(keep);
       std::ofstream(keep + "/" + std::to_string(job.seed) + (smaller.f64 ? "_f64" : "") + ".hw") << smaller.text;
@@ -417,7 +436,7 @@ int main(int argc, char **argv) {
   if (*single || !file.empty()) {
     Job job;
     job.seed = one;
-    job.program = file.empty() ? reference::generate(one) : Generated{contentsOf(file), f64, availableCores()};
+    job.program = file.empty() ? programOf(one) : Generated{contentsOf(file), f64, availableCores(), cpu};
     std::printf("%s\n", job.program.text.c_str());
     const Result result = examineApart(job.program, folder, seconds);
     std::printf("%s\n%s", verdictNames[int(result.verdict)], isBad(result.verdict) ? "" : result.text.c_str());
@@ -433,10 +452,10 @@ int main(int argc, char **argv) {
   auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   std::map<pid_t, Job> running;
   for (int next = 0; !running.empty() || next < count;) {
-    while (next < count && int(running.size()) < jobs && (limit == 0 || passed() < limit)) {
+    while (next < count && failed < most && int(running.size()) < jobs && (limit == 0 || passed() < limit)) {
       Job job;
       job.seed = seed + uint64_t(next++);
-      job.program = reference::generate(job.seed);
+      job.program = programOf(job.seed);
       job.start(folder, seconds);
       running.emplace(job.process, std::move(job));
     }
