@@ -303,7 +303,12 @@ private:
   Expression unary(const Shape &shape, Element element, int size) {
     const Expression x = expression(shape, element, size - 1);
     const double b = x.bound, s = x.slope;
-    switch (draw(18)) {
+    switch (draw(20)) {
+    case 18:
+      return {"(0.2 + abs(" + x.text + "))^" + pick({"1.7", "3", "2.5"}), std::pow(0.2 + b, 3),
+              3 * s * (0.2 + b) * (0.2 + b)};
+    case 19:
+      return {"((1.5 + tanh(" + x.text + "))^(0.5 * " + leaf(shape, element).text + "))", 2.5, 3 * s + 2};
     case 0:
     case 1:
       return call("sin", x, 1, s);
@@ -428,10 +433,11 @@ private:
     return unary(shape, element, size);
   }
 
-  /// The name of labels [count] of `classes` classes, declared when the file began; empty if there are none.
+  /// The name of labels [count] of `classes` classes, declared when the file began; empty if there are none. Count 0:
+  /// of any.
   std::string labels(int64_t count, int64_t classes) {
     for (const Variable &v : variables)
-      if (v.classes == classes && v.shape == Shape{count})
+      if (v.classes == classes && (count == 0 || v.shape == Shape{count}))
         return v.name;
     return "";
   }
@@ -510,25 +516,68 @@ private:
       return unary(shape, element, size);
     const std::string v = pick(found)->name;
     const Expression x = expression(shape, element, std::max(size / 2, 1));
-    const std::string function =
-        chance(0.5) ? "(sin(" + v + ") * " + x.text + ")" : "tanh(" + v + " + 0.5 * " + x.text + " * " + v + ")";
+    auto function = "(sin(" + v + ") * " + x.text + ")";
+    if (chance(0.3))
+      function = "tanh(" + v + " + 0.5 * " + x.text + " * " + v + ")";
+    const bool isOther = chance(0.5) && !shape.empty();
+    if (isOther)
+      function = moved(v, shape, x.text);
     const std::string direction = leaf(shape, element).text;
     std::string text;
-    switch (draw(5)) {
+    switch (draw(isOther ? 4 : 5)) {
     case 0:
     case 1:
       text = "grad(sum(" + function + "), " + v + ")";
       break;
     case 2:
-      text = "jvp(" + function + ", " + v + ", " + direction + ")";
+      text = isOther ? "vjp(" + function + ", " + v + ", 0.5 + cos(" + function + "))"
+                     : "jvp(" + function + ", " + v + ", " + direction + ")";
       break;
     case 3:
-      text = "vjp(" + function + ", " + v + ", " + direction + ")";
+      text = "grad(sum(grad(sum(" + function + "), " + v + ") * " + direction + "), " + v + ")";
       break;
     default:
-      text = "grad(sum(grad(sum(" + function + "), " + v + ") * " + direction + "), " + v + ")";
+      text = "vjp(" + function + ", " + v + ", " + direction + ")";
     }
     return {"(0.05 * tanh(" + text + "))", 0.05, 0.5};
+  }
+
+  /// A function of a variable that moves its elements: of another shape, as a rule. `x` has the variable's.
+  std::string moved(const std::string &v, const Shape &shape, const std::string &x) {
+    const size_t axis = size_t(draw(int(shape.size())));
+    const std::string over = ", axis = " + std::to_string(axis), size = std::to_string(shape[0]);
+    switch (draw(12)) {
+    case 0:
+      if (const std::string label = labels(0, shape[0]); !label.empty())
+        return "sin((" + v + " * " + x + ")[" + label + "])";
+      [[fallthrough]];
+    case 1:
+      return "sin((" + v + " * " + x + ")[[0, " + std::to_string(draw(int(shape[0]))) + ", 0]])";
+    case 2:
+      return "tanh((" + v + " + " + x + ")[" + std::to_string(draw(int(shape[0]))) + ":])";
+    case 3:
+      return "sin((" + v + " * " + x + ")[::2])";
+    case 4:
+      return "tanh(" + v + ".T * " + x + ".T)";
+    case 5:
+      return "concat([" + v + " * " + x + ", sin(" + v + ")]" + over + ")";
+    case 6:
+      return "softmax(" + v + " + " + x + over + ")";
+    case 7:
+      return "sin(max(" + v + " * " + x + over + "))";
+    case 8:
+      return "sin(logsumexp(" + v + " * " + x + over + "))";
+    case 9:
+      if (shape.size() == 2 && shape[0] <= 33)
+        return "sin(" + v + " @ " + x + ".T / " + std::to_string(shape[1]) + ")";
+      [[fallthrough]];
+    case 10:
+      if (shape.size() == 2 && shape[0] <= 8)
+        return "sin(cholesky(" + v + " @ " + v + ".T + 3 * eye(" + size + ")))";
+      [[fallthrough]];
+    default:
+      return "tanh(reshape(" + v + " * " + x + ", [-1])[::-1])";
+    }
   }
 
   Expression solved(const Shape &shape, Element element, int size) {
@@ -559,7 +608,7 @@ private:
       x = normalised(shape, element, size);
     else if (kind < 21)
       x = chosen(shape, element, size);
-    else if (kind < 22 && size > 3 && !isInStep)
+    else if (kind < 22 && size > 3)
       x = derivative(shape, element, size);
     else if (kind < 23 && size > 3 && rank > 0 && rank < 3 && shape[0] <= 8)
       x = solved(shape, element, size);
@@ -604,7 +653,7 @@ private:
       variables.push_back(v);
       shapes.push_back(shape);
     }
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < 4; ++i) {
       Variable v{fresh("label"), {pick(sizes)}};
       v.classes = pick(sizes);
       v.canChange = false;
@@ -934,6 +983,8 @@ private:
       width = columns;
     };
     if (d.ofImages) {
+      if (chance(0.4))
+        layers += " |> conv2d(" + std::to_string(1 + draw(17)) + ", padding = 1) |> " + activation();
       layers += " |> conv2d(" + std::to_string(1 + draw(4)) + ", kernel = " + pick({"1", "3", "3", "2"}) +
                 ", padding = 1" + (chance(0.2) ? ", stride = 2" : "") + ")";
       model.layers.push_back("conv2d1");

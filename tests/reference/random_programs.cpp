@@ -382,6 +382,7 @@ int main(int argc, char **argv) {
   app.add_option("--count", count, "programs (default: 100)");
   app.add_option("--seconds", limit, "begin no program after so many seconds");
   auto *single = app.add_option("--one", one, "print the program of this seed and compare it");
+  auto *printed = app.add_option("--print", one, "print the program of this seed and do nothing with it");
   app.add_option("--file", file, "compare this model file instead, which reads no data");
   app.add_flag("--f64", f64, "with --file: compiled with --f64");
   app.add_option("--cpu", cpu, "compile for this CPU, by LLVM's name (default: one by the seed)");
@@ -393,6 +394,10 @@ int main(int argc, char **argv) {
   app.add_flag("--verbose", verbose, "a line for each program");
   CLI11_PARSE(app, argc, argv);
 
+  if (*printed) {
+    std::printf("%s", reference::generate(one).text.c_str());
+    return 0;
+  }
   const std::string folder = fs::temp_directory_path() / ("random_programs-" + std::to_string(getpid()));
   fs::create_directories(folder);
   struct Cleaner {
