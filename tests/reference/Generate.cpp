@@ -39,10 +39,13 @@ std::string joined(const std::vector<std::string> &parts) {
   return text;
 }
 
-/// The element types that a variable may have: the program's own, f64 in a program of f32, and the language's numbers.
-enum class Element { own, wide, number };
+/// The element types that a variable may have: the program's own, f64 in a program of f32, the language's numbers,
+/// masks.
+enum class Element { own, wide, number, mask };
 
 struct Variable {
+  bool isFloat() const { return (element == Element::own || element == Element::wide) && !classes; }
+
   std::string name;
   Shape shape;
   Element element = Element::own;
@@ -148,7 +151,7 @@ private:
   }
 
   std::string inElement(std::string text, Element has, Element wanted) {
-    if (has == wanted || has == Element::number)
+    if (has == wanted || has == Element::number || has == Element::mask)
       return text;
     return (wanted == Element::wide ? "f64(" : "f32(") + text + ")";
   }
@@ -156,7 +159,7 @@ private:
   const Variable *find(const Shape &shape, bool isDrawn = false) {
     std::vector<const Variable *> found;
     for (const Variable &v : variables)
-      if (v.shape == shape && v.element != Element::number && !v.classes && (!isDrawn || v.isDrawn)) {
+      if (v.shape == shape && v.isFloat() && (!isDrawn || v.isDrawn)) {
         found.push_back(&v);
         // What the statement changes is read often.
         for (const std::string &name : focus)
@@ -189,7 +192,7 @@ private:
     // A part of something larger, or the same elements in another shape.
     std::vector<Expression> others;
     for (const Variable &v : variables) {
-      if (v.element == Element::number || v.classes)
+      if (!v.isFloat())
         continue;
       auto add = [&](const std::string &text) {
         others.push_back({inElement(text, v.element, element), v.bound, v.slope});
@@ -263,6 +266,9 @@ private:
   }
 
   std::string mask(const Shape &shape) {
+    for (const Variable &v : variables)
+      if (v.element == Element::mask && v.shape == shape && chance(0.4))
+        return v.name;
     if (const Variable *v = find(shape, true); v && chance(0.7)) {
       std::string text = "(" + v->name + pick({" > ", " < ", " >= "}) + decimal(-0.5 + 0.01 * draw(100)) + ")";
       if (chance(0.2))
@@ -510,7 +516,7 @@ private:
   Expression derivative(const Shape &shape, Element element, int size) {
     std::vector<const Variable *> found;
     for (const Variable &v : variables)
-      if (v.shape == shape && v.element == element && !v.classes)
+      if (v.shape == shape && v.element == element && v.isFloat())
         found.push_back(&v);
     if (found.empty() || countOf(shape) > 5000)
       return unary(shape, element, size);
@@ -656,7 +662,7 @@ private:
     for (int i = 0; i < 4; ++i) {
       Variable v{fresh("label"), {pick(sizes)}};
       v.classes = pick(sizes);
-      v.canChange = false;
+      v.canChange = chance(0.3);
       line(v.name + " = randint(" + std::to_string(v.classes) + ", shape = " + list(v.shape) +
            ", seed = " + std::to_string(draw(1000)) + ")");
       variables.push_back(v);
@@ -666,6 +672,12 @@ private:
       const Shape shape = i && chance(0.65) ? pick(shapes) : anyShape();
       shapes.push_back(shape);
       declare(shape, hasWide && chance(0.4) ? Element::wide : Element::own);
+    }
+    if (chance(0.4)) {
+      Variable v{fresh("b"), shapes[0], Element::mask};
+      line(v.name + " = " + mask(v.shape));
+      if (program.text.find(v.name + " = (arange") == std::string::npos) // that has another shape
+        variables.push_back(v);
     }
     if (chance(0.6)) {
       Variable v{fresh("n"), {}, Element::number};
@@ -688,6 +700,16 @@ private:
   /// A name for a value of here.
   void let() {
     const Shape shape = pick(variables).shape;
+    if (!isInStep && chance(0.1) && countOf(shape) < 20'000) { // drawn anew each step of a training
+      line(fresh("noise") + " = 0.1 * normal(0, 1, shape = " + list(shape) + ", seed = " + std::to_string(draw(1000)) +
+           ")");
+      Variable v{"noise" + std::to_string(names - 1), shape};
+      v.canChange = false;
+      v.bound = 0.6;
+      v.slope = 0;
+      variables.push_back(v);
+      return;
+    }
     Variable v{fresh("t"), shape};
     const Expression x = limited(expression(shape, Element::own, 2 + draw(5)), 2, 4);
     v.bound = x.bound;
@@ -698,6 +720,16 @@ private:
   }
 
   Expression next(const Variable &v, int size) {
+    if (v.classes) {
+      const std::string turned = v.name + "[::-1]", text = mask(v.shape);
+      return {chance(0.5) || text.empty() ? turned : "where(" + text + ", " + v.name + ", " + turned + ")", 0, 0};
+    }
+    if (v.element == Element::mask) {
+      const std::string text = mask(v.shape);
+      return {chance(0.3) || text == v.name ? "(not " + v.name + ")"
+                                            : "(" + v.name + pick({" and ", " or "}) + text + ")",
+              0, 0};
+    }
     if (v.element == Element::number) {
       const Expression x = number();
       switch (draw(3)) {
@@ -750,7 +782,7 @@ private:
       else
         values.push_back(next(v, 1 + draw(6)).text);
     }
-    if (chance(0.3) && !group[0].shape.empty()) { // the old one is wanted later
+    if (chance(0.3) && !group[0].shape.empty() && group[0].isFloat()) { // the old one is wanted later
       const std::string old = fresh("old");
       line(old + " = " + group[0].name);
       Variable v = group[0];
@@ -768,8 +800,12 @@ private:
 
   /// An expression for a table: small.
   std::string cell(const Variable &v) {
+    if (v.element == Element::mask)
+      return "sum(where(" + v.name + ", 1, 0))";
     if (v.element == Element::number || countOf(v.shape) <= 12)
       return v.name;
+    if (v.classes)
+      return v.name + "[" + std::to_string(draw(int(v.shape[0]))) + "]";
     switch (draw(4)) {
     case 0:
       return "mean(" + v.name + ")";
@@ -791,7 +827,7 @@ private:
     std::vector<std::string> items = more;
     std::vector<const Variable *> found;
     for (const Variable &v : variables)
-      if (!v.isDrawn && !v.classes)
+      if (!v.isDrawn && (!v.classes || v.canChange))
         found.push_back(&v);
     std::shuffle(found.begin(), found.end(), random);
     for (size_t i = 0; i < found.size() && i < size_t(2 + draw(5)); ++i)
@@ -850,7 +886,7 @@ private:
     const Variable *rows = nullptr;
     if (chance(0.12))
       for (const Variable &v : variables)
-        if (!v.shape.empty() && v.shape[0] <= 6 && !v.classes && v.element == Element::own)
+        if (!v.shape.empty() && v.shape[0] <= 6 && v.isFloat() && v.element == Element::own)
           rows = &v;
     if (rows) {
       over = rows->name;
@@ -963,7 +999,30 @@ private:
          (d.ofLabels ? "randint(" + std::to_string(d.outputs) + ", shape = [" + std::to_string(d.rows) + "]" + seed
                      : "sin(" + flat + " @ full(" + list({d.features, d.outputs}) + ", " + constant(0.1, 0.3) + "))") +
          " }");
+    if (chance(0.2) && d.rows > 3) {
+      const std::string part = fresh("d");
+      const int64_t from = draw(2), rows = d.rows - from - draw(2);
+      line("data " + part + " = " + d.name + "[" + std::to_string(from) + ":" + std::to_string(from + rows) + "]" +
+           (chance(0.5) ? " { x = 0.5 * x + 0.1 }" : ""));
+      d.name = part;
+      d.rows = rows;
+    }
     return d;
+  }
+
+  /// A layer with a state of its own, and weights that are used twice.
+  std::string layer() {
+    const std::string name = fresh("layer");
+    open("fn " + name + "(x)");
+    line("c = x.shape[1]");
+    line("param gain: [c] = ones");
+    line("state mu: [c] = zeros");
+    line("again = linear(c)");
+    line("h = x - 0.5 * mu");
+    line("if training { mu' = 0.7 * mu + 0.3 * mean(x, axis = 0) }");
+    line("return h * gain + 0.3 * again(" + activation() + "(again(h)))");
+    close();
+    return name;
   }
 
   struct Model {
@@ -1004,6 +1063,10 @@ private:
         layers += " |> " + activation();
         if (chance(0.1))
           layers += " |> dropout(0.2)";
+        if (chance(0.15)) {
+          layers += " |> " + layer();
+          model.weights += 1000;
+        }
       }
     linear(d.outputs);
     line("fn " + model.name + "(x) = " + layers);
@@ -1161,6 +1224,8 @@ private:
       }
       if (chance(0.3))
         items.push_back("w" + std::to_string(i) + " = sum(" + net + ".weights^2)");
+      if (d.ofLabels && i == 0 && chance(0.4))
+        items.push_back("acc = accuracy(" + net + "(x), y)");
       const auto &layers = models[size_t(i)].layers;
       if (i == 0 && layers.size() > 1 && chance(0.25)) { // each part by an optimiser of its own
         line("minimize " + loss + " over " + net + "." + layers[0] + " with " + optimisers[0]);
@@ -1249,7 +1314,7 @@ private:
 
   void spectrum() {
     for (const Variable &v : variables)
-      if (v.shape.size() == 2 && v.shape[0] == v.shape[1] && v.shape[0] <= 17 && v.element != Element::number) {
+      if (v.shape.size() == 2 && v.shape[0] == v.shape[1] && v.shape[0] <= 17 && v.isFloat()) {
         line("record " + fresh("r") + ": ev = eigvals(0.5 * (" + v.name + " + " + v.name + ".T))");
         return;
       }
@@ -1264,7 +1329,7 @@ private:
   void save() {
     std::vector<std::string> items;
     for (const Variable &v : variables)
-      if (v.element != Element::number && !v.classes && !v.isDrawn)
+      if (v.element != Element::number && !v.isDrawn)
         items.push_back(v.name);
     if (!items.empty())
       line("save " + joined(items));
