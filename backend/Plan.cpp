@@ -212,23 +212,13 @@ private:
         .Case<study::TogetherOp>([&](study::TogetherOp together) { togetherNode(together, nodes); })
         .Case<study::TrainOp>([&](study::TrainOp train) { trainNode(train, nodes); })
         .Case<study::BatchesOp>([&](study::BatchesOp batches) { batchesNode(batches, nodes); })
-        .Case<study::DenseOp>([&](study::DenseOp dense) {
-          json::Object object{{"op", "dense"}};
-          Block &block = dense.getBody().front();
-          int result = define(dense.getResult());
-          SmallVector<int> held{result, define(block.getArgument(0))};
-          around(held, [&] {
-            object["body"] = body(block);
-            int output = use(block.getTerminator()->getOperand(0));
-            held.push_back(output);
-            object["output"] = output;
-          });
-          object["input"] = held[1], object["result"] = result;
-          push(nodes, op, std::move(object));
-        })
-        .Case<study::EigvalsOp>([&](study::EigvalsOp eigvals) {
-          int from = use(eigvals.getMatrix());
-          push(nodes, op, json::Object{{"op", "eigvals"}, {"from", from}, {"to", define(eigvals.getResult())}});
+        .Case<study::EighOp>([&](study::EighOp eigh) {
+          int matrix = use(eigh.getMatrix());
+          push(nodes, op,
+               json::Object{{"op", "eigh"},
+                            {"matrix", matrix},
+                            {"values", define(eigh.getValues())},
+                            {"vectors", eigh.getVectors().use_empty() ? -1 : define(eigh.getVectors())}});
         })
         .Case<study::GradcheckOp>([&](study::GradcheckOp check) {
           json::Object object{{"op", "gradcheck"},

@@ -684,11 +684,17 @@ def RandomBitsOp : Hw_Op<"random_bits"> {
 // Derivatives of the graph that computed a value; expanded by --hw-expand-derivatives
 //===--------------------------------------------------------------------------------------------------------------===//
 
-def GradOp : Hw_Op<"grad"> {
+class Hw_DerivativeOp<string mnemonic> : Hw_Op<mnemonic, [AttrSizedOperandSegments, DerivativeOpInterface]>;
+
+def GradOp : Hw_DerivativeOp<"grad"> {
   let summary = "gradient of a scalar with respect to values it was computed from";
   let description = [{
     Differentiates `of` along the data flow from `wrt` to it, in the enclosing graph: the total derivative, also through another `wrt` on the way.
     A `wrt` that does not reach `of` has gradient zero.
+
+    What is `held` counts as constant, whatever it was computed from: the flow stops there, unless it is a `wrt` itself, which then starts from
+    nothing but its own tangent. So a derivative inside a function that was called with `held` as its argument is the function's own, and follows
+    nothing that the caller did to make the argument.
 
     Constraints:
     1. `of` has rank 0.
@@ -702,15 +708,17 @@ def GradOp : Hw_Op<"grad"> {
     %g = hw.grad %loss wrt %w : (tensor<f32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Hw_FloatTensor:$of, Variadic<Hw_FloatTensor>:$wrt);
+  let arguments = (ins Hw_FloatTensor:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$of, "::mlir::ValueRange":$wrt),
+    [{ build($_builder, $_state, results, of, wrt, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
-def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
+def VjpOp : Hw_DerivativeOp<"vjp"> {
   let summary = "vector-Jacobian product: cotangents of `of` pulled back to `wrt`";
   let description = [{
-    As `grad`, of tensors, weighted with cotangents.
+    As `grad`, of tensors, weighted with cotangents; `held` as there.
 
     Constraints:
     1. `cotangents` have the types of `of`.
@@ -723,15 +731,19 @@ def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
     %g = hw.vjp %y wrt %w cotangents %c : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$cotangents);
+  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$cotangents,
+                       Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt `cotangents` $cotangents attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt `cotangents` $cotangents (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::ValueRange":$of, "::mlir::ValueRange":$wrt,
+                                 "::mlir::ValueRange":$cotangents),
+    [{ build($_builder, $_state, results, of, wrt, cotangents, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
-def JvpOp : Hw_Op<"jvp", [AttrSizedOperandSegments]> {
+def JvpOp : Hw_DerivativeOp<"jvp"> {
   let summary = "Jacobian-vector product: tangents of `wrt` pushed forward to `of`";
   let description = [{
-    The derivative of `of` in the direction `tangents`. Where one `wrt` is computed from another, its tangent is the sum of both.
+    The derivative of `of` in the direction `tangents`. Where one `wrt` is computed from another, its tangent is the sum of both. `held` as in `grad`.
 
     Constraints:
     1. `tangents` have the types of `wrt`.
@@ -744,9 +756,13 @@ def JvpOp : Hw_Op<"jvp", [AttrSizedOperandSegments]> {
     %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$tangents);
+  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$tangents,
+                       Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt `tangents` $tangents attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt `tangents` $tangents (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::ValueRange":$of, "::mlir::ValueRange":$wrt,
+                                 "::mlir::ValueRange":$tangents),
+    [{ build($_builder, $_state, results, of, wrt, tangents, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
 

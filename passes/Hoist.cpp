@@ -6,7 +6,7 @@
 // Constants, iotas, broadcasts and reshapes are cheaper to redo than to keep: they move only where something that moves
 // reads them.
 #include "passes/Passes.h"
-#include "passes/Slice.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 using namespace hw;

@@ -128,6 +128,25 @@ Expr luSolveRow(LuSolveOp op, Tangents d) {
   return withOperand(op, 1, d[1] - matmul(d[0], Expr(d[0].at(), op.getResult())));
 }
 
+/// A = V diag(l) V^T. With M = V^T dA V: dl = diag(M), and dV = V (F . M), F_ij = 1 / (l_j - l_i) off the diagonal and
+/// 0 on it (Magnus 1985, "On differentiating eigenvalues and eigenvectors", theorem 1). Only A's symmetric part is
+/// read.
+struct EighRule : LinearizeOpInterface::ExternalModel<EighRule, study::EighOp> {
+  LogicalResult linearize(Operation *op, OpBuilder &builder, ArrayRef<Value> tangents,
+                          SmallVectorImpl<Value> &results) const {
+    Site site{builder, op->getLoc()};
+    Expr da(site, tangents[0]), l(site, op->getResult(0)), v(site, op->getResult(1));
+    da = 0.5 * (da + transposed(da));
+    Expr m = matmul(transposed(v), matmul(da, v));
+    Expr isDiagonal = indexAlong(m, 0) == indexAlong(m, 1);
+    Expr gap = broadcast(l, m.type(), {1}) - broadcast(l, m.type(), {0});
+    Expr dl = reduceSum(select(isDiagonal, m, Expr(site)), 0);
+    Expr dv = matmul(v, select(isDiagonal, Expr(site), m / select(isDiagonal, gap.splat(1), gap)));
+    results.assign({dl.get(), dv.get()});
+    return success();
+  }
+};
+
 void attach(MLIRContext *context, HwDialect *) {
   using E = Expr;
   constexpr double twoOverSqrtPi = 1.1283791670955126;
@@ -187,4 +206,6 @@ void attach(MLIRContext *context, HwDialect *) {
 
 void hw::registerLinearizeModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, HwDialect *dialect) { attach(context, dialect); });
+  registry.addExtension(
+      +[](MLIRContext *context, study::StudyDialect *) { study::EighOp::attachInterface<EighRule>(*context); });
 }

@@ -8,7 +8,7 @@
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 using namespace hw;

@@ -68,13 +68,10 @@ private:
       const auto &batches = static_cast<const BatchesNode &>(node);
       return of(batches.body) * (static_cast<double>(batches.rows) / static_cast<double>(batches.batch));
     }
-    case NodeKind::dense: {
-      const auto &dense = static_cast<const DenseNode &>(node);
-      return of(dense.body) * static_cast<double>(dense.input->count);
-    }
-    case NodeKind::eigvals: {
-      const double n = static_cast<double>(static_cast<const EigvalsNode &>(node).to->count);
-      return same(5e-10 * n * n * n); // on one thread in any case
+    case NodeKind::eigh: {
+      const auto &eigh = static_cast<const EighNode &>(node);
+      const double n = static_cast<double>(eigh.values->count);
+      return same((eigh.vectors ? 3e-9 : 5e-10) * n * n * n); // on one thread in any case
     }
     default:
       return same(1e-6);

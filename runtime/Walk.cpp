@@ -66,10 +66,8 @@ static const char *spanOf(NodeKind kind) {
     return "data";
   case NodeKind::batches:
     return "batches";
-  case NodeKind::dense:
-    return "columns";
-  case NodeKind::eigvals:
-    return "eigvals";
+  case NodeKind::eigh:
+    return "eigh";
   case NodeKind::gradcheck:
     return "gradcheck";
   case NodeKind::save:
@@ -106,10 +104,8 @@ void Walk::run(Node &node) {
     return train(static_cast<TrainNode &>(node));
   case NodeKind::batches:
     return batches(static_cast<BatchesNode &>(node));
-  case NodeKind::dense:
-    return dense(static_cast<DenseNode &>(node));
-  case NodeKind::eigvals:
-    return eigvals(static_cast<EigvalsNode &>(node));
+  case NodeKind::eigh:
+    return eigh(static_cast<EighNode &>(node));
   case NodeKind::gradcheck:
     return gradcheck(static_cast<GradcheckNode &>(node));
   case NodeKind::record:
@@ -221,41 +217,15 @@ void Walk::batches(BatchesNode &node) {
       result.slot->set(result.sum[i] / static_cast<double>(node.rows), static_cast<int64_t>(i));
 }
 
-void Walk::dense(DenseNode &node) {
-  const int64_t columns = node.input->count, rows = node.output->count;
-  const uint64_t size = typeSize(node.output->type);
-  // Some columns are collected, then written row by row: single elements a row apart would each cost a cache line.
-  constexpr int64_t block = 16;
-  std::vector<std::byte> collected(static_cast<size_t>(std::min(block, columns)) * node.output->bytes);
-  std::memset(node.input->data, 0, node.input->bytes);
-  for (Frame frame(*this); frame.at * block < columns;) {
-    const int64_t first = frame.at * block;
-    const int64_t width = std::min(block, columns - first);
-    for (int64_t j = 0; j < width; ++j) {
-      node.input->set(1, first + j);
-      runWhole(node.body);
-      node.input->set(0, first + j);
-      std::memcpy(collected.data() + static_cast<uint64_t>(j) * node.output->bytes, node.output->data,
-                  node.output->bytes);
-    }
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < width; ++j)
-        std::memcpy(node.result->data + static_cast<uint64_t>(i * columns + first + j) * size,
-                    collected.data() + static_cast<uint64_t>(j) * node.output->bytes + static_cast<uint64_t>(i) * size,
-                    size);
-    ++frame.at;
-    safePoint();
-  }
-}
-
-void Walk::eigvals(EigvalsNode &node) {
-  const int64_t n = node.to->count;
-  const bool isF64 = node.from->type == HW_F64;
-  const double asymmetry = symmetricEigenvalues(isF64, n, node.from->data, node.to->data);
+void Walk::eigh(EighNode &node) {
+  const int64_t n = node.values->count;
+  const bool isF64 = node.matrix->type == HW_F64;
+  const double asymmetry =
+      symmetricEigensystem(isF64, n, node.matrix->data, node.values->data, node.vectors ? node.vectors->data : nullptr);
   if (asymmetry > (isF64 ? 1e-6 : 1e-2))
-    fail("{}eigvals wants a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest element: "
-         "take the "
-         "symmetric part, 0.5 * (A + A.T), if that is what you mean",
+    fail("{}eigenvalues are of a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest "
+         "element: "
+         "take the symmetric part, 0.5 * (A + A.T), if that is what you mean",
          node.where.empty() ? "" : node.where + ": ", asymmetry);
 }
 

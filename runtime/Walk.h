@@ -112,8 +112,7 @@ private:
   void turns(TurnsNode &node);
   int64_t turnCount(const TurnsNode &node) const;
   void batches(BatchesNode &node);
-  void dense(DenseNode &node);
-  void eigvals(EigvalsNode &node);
+  void eigh(EighNode &node);
   void gradcheck(GradcheckNode &node);
   void printGradcheck(const GradcheckNode &node, int64_t firstRow);
   void record(RecordNode &node);

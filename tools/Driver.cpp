@@ -50,7 +50,11 @@ void Driver::reportLate(mlir::Diagnostic &diagnostic) {
   };
   if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
     return;
-  Diagnostic &error = diagnostics_.error(rangeOf(diagnostic.getLocation()), diagnostic.str());
+  // An op that breaks its own rules (emitOpError begins with its name) was made by the compiler, not by the user.
+  std::string text = diagnostic.str();
+  if (!text.empty() && text.front() == '\'')
+    text = "the compiler made something wrong of this, which is a fault of its own: please report it (" + text + ")";
+  Diagnostic &error = diagnostics_.error(rangeOf(diagnostic.getLocation()), text);
   for (mlir::Diagnostic &note : diagnostic.getNotes())
     error.note(rangeOf(note.getLocation()), note.str());
 }
@@ -74,6 +78,7 @@ bool Driver::elaborate() {
   registerTransformInterfaces(registry);
   context_ = std::make_unique<mlir::MLIRContext>(registry, mlir::MLIRContext::Threading::DISABLED);
   context_->loadAllAvailableDialects();
+  context_->printOpOnDiagnostic(false); // users see their own file, not the compiler's
   elaborated_ = hw::elaborate(*tree_, diagnostics_, *context_, request_.elaborate);
   if (!report() || !elaborated_)
     return false;

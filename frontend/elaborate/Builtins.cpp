@@ -549,7 +549,7 @@ Val eigvals(Elaborator &e, Args &a) {
   auto s = shapeOf(m);
   if (s.size() != 2 || s[0] != s[1])
     e.fail("`eigvals` takes a square matrix, found " + describe(a.positional[0]));
-  return tensor(study::EigvalsOp::create(e.builder, e.loc(), RankedTensorType::get({s[0]}, elementOf(m)), m));
+  return tensor(study::EighOp::create(e.builder, e.loc(), m).getValues());
 }
 
 //===-- Derivatives ---------------------------------------------------------------------------------------------===//
@@ -701,10 +701,10 @@ const Builtin table[] = {
      [](Elaborator &e, Args &a) { return e.gradient(a.positional[0], a.positional[1]); }},
     {"jvp(E, v, t)", "Jacobian-vector product: E's change along t", jvp},
     {"vjp(E, v, c)", "vector-Jacobian product: c pulled back from E to v", vjp},
-    {"jacobian(E, v)", "the matrix [E's size, v's size], column by column",
+    {"jacobian(E, v)", "the matrix [E's size, v's size]",
      [](Elaborator &e, Args &a) { return e.jacobian(a.positional[0], a.positional[1]); }},
     {"hessian(E, v)", "the Hessian as an operator: `H @ v`, `dense(H)`", hessian},
-    {"dense(H)", "the matrix of an operator, column by column", dense},
+    {"dense(H)", "the matrix of an operator", dense},
     {"solve(A, b)", "x with A x = b, by LU with partial pivoting", solve},
     {"cholesky(A)", "lower L with L L^T = A", cholesky},
     {"eigvals(A)", "eigenvalues of a symmetric matrix, ascending", eigvals},

@@ -1,33 +1,10 @@
 // Derivatives along the data flow, and the objective as a function of the weights.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 
 namespace hw::lang {
-
-// Whether data flows from one of `from` to `of`. Through a region op's results any value that its regions use may flow,
-// but for `train`, which cuts it.
-bool Elaborator::reaches(Value of, ArrayRef<Value> from) {
-  llvm::SmallPtrSet<void *, 16> targets;
-  for (Value v : from)
-    targets.insert(v.getAsOpaquePointer());
-  llvm::SmallPtrSet<void *, 32> seen;
-  SmallVector<Value> work{of};
-  while (!work.empty()) {
-    Value v = work.pop_back_val();
-    if (targets.count(v.getAsOpaquePointer()))
-      return true;
-    if (!seen.insert(v.getAsOpaquePointer()).second)
-      continue;
-    Operation *op = v.getDefiningOp();
-    if (!op || llvm::isa<study::TrainOp>(op))
-      continue;
-    work.append(op->operand_begin(), op->operand_end());
-    for (Region &region : op->getRegions())
-      region.walk([&](Operation *inner) { work.append(inner->operand_begin(), inner->operand_end()); });
-  }
-  return false;
-}
 
 std::vector<Value> Elaborator::differentiable(const Val &value, const char *function) {
   std::vector<Value> values;
@@ -48,10 +25,11 @@ std::vector<Value> Elaborator::differentiable(const Val &value, const char *func
 }
 
 Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
-  if (as<Tensor>(shape))
+  auto *net = as<Net>(shape);
+  if (!net && !as<Weights>(shape)) // a tensor, or a list or comprehension that became one
     return tensor(values[0]);
   auto result = std::make_shared<Weights>();
-  if (auto *net = as<Net>(shape)) {
+  if (net) {
     for (const ParameterInfo &p : net->code->parameters)
       if (p.trainable) {
         result->entries.push_back({p.name, values.front()});
@@ -81,7 +59,7 @@ Value Elaborator::scalarLoss(const Val &value, const char *function) {
 
 void Elaborator::requireFlow(ArrayRef<Value> of, ArrayRef<Value> wrt, const char *function) {
   for (Value v : of)
-    if (reaches(v, wrt))
+    if (reaches(wrt, v))
       return;
   fail(std::string("no data flows from the second argument of `") + function +
            "` to the first, so there is nothing to differentiate",
@@ -169,31 +147,38 @@ Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
 }
 
 namespace {
-// A study.dense whose body computes A v.
-Value dense(Elaborator &e, int64_t rows, int64_t columns, Type element, const std::function<Value(Value)> &product) {
-  auto type = e.tensorType({rows, columns}, element);
-  auto op = study::DenseOp::create(e.builder, e.loc(), type);
-  OpBuilder::InsertionGuard guard(e.builder);
-  Block *block = &op.getBody().emplaceBlock();
-  Value v = block->addArgument(RankedTensorType::get({columns}, element), e.loc());
-  e.builder.setInsertionPointToEnd(block);
-  Value result = product(v);
-  study::YieldOp::create(e.builder, e.loc(), ValueRange{result});
-  return op.getResult();
+// The rows f(e_0), f(e_1), ..., e_i being the i-th unit vector of [n]: [n, m]. One at a time, at run time.
+Value perUnitVector(Elaborator &e, int64_t n, Type element, const std::function<Value(Value)> &f) {
+  OpBuilder &builder = e.builder;
+  Region body;
+  Value row;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    Block *block = &body.emplaceBlock();
+    auto indices = RankedTensorType::get({n}, builder.getI32Type());
+    Value i = block->addArgument(RankedTensorType::get({1}, builder.getI32Type()), e.loc());
+    builder.setInsertionPointToEnd(block);
+    Value places = IotaOp::create(builder, e.loc(), indices, 0);
+    Value unit = e.cast(CompareOp::create(builder, e.loc(), "eq", places, e.broadcastTo(i, {n})), element);
+    row = f(unit);
+    row = e.reshape(row, {1, typeOf(row).getNumElements()});
+    study::YieldOp::create(builder, e.loc(), ValueRange{row});
+  }
+  auto op = study::BatchesOp::create(builder, e.loc(), TypeRange{e.tensorType({n, shapeOf(row)[1]}, elementOf(row))}, n,
+                                     1, builder.getArrayAttr({builder.getStringAttr("concat")}));
+  op.getBody().takeBody(body);
+  return op.getResult(0);
 }
 } // namespace
 
+// Symmetric, so that its rows are its columns.
 Val Elaborator::denseMatrix(const Operator &op) {
   std::vector<Value> wrt = differentiable(op.wrt, "hessian");
   int64_t size = 0;
   for (Value v : wrt)
     size += typeOf(v).getNumElements();
-  Type element = elementOf(wrt[0]);
-  return tensor(dense(*this, size, size, element, [&](Value v) {
-    Val product = hessianProduct(op, tensor(v));
-    Value r = as<Tensor>(product)->ssa;
-    return reshape(r, {size});
-  }));
+  return tensor(perUnitVector(*this, size, elementOf(wrt[0]),
+                              [&](Value v) { return as<Tensor>(hessianProduct(op, tensor(v)))->ssa; }));
 }
 
 Val Elaborator::jacobian(const Val &of, const Val &wrt) {
@@ -209,20 +194,22 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
   if (!isFloat(out))
     fail("`jacobian` differentiates numbers, found " + describe(of));
   requireFlow({out}, values, "jacobian");
-  int64_t rows = typeOf(out).getNumElements(), columns = 0;
+  int64_t columns = 0;
   for (Value v : values)
     columns += typeOf(v).getNumElements();
-  return tensor(dense(*this, rows, columns, elementOf(out), [&](Value v) {
-    std::vector<Value> tangents = cut(v, values);
-    auto product = JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
-                                 ValueRange(tangents));
-    return reshape(product.getResult(0), {rows});
-  }));
+  Value transposed = perUnitVector(*this, columns, elementOf(out), [&](Value v) {
+    return JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
+                         ValueRange(cut(v, values)))
+        .getResult(0);
+  });
+  return tensor(TransposeOp::create(builder, loc(), transposed, ArrayRef<int64_t>{1, 0}));
 }
 
 //===-- The objective -------------------------------------------------------------------------------------------===//
 
-// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice.
+// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice. Derivatives that E
+// holds are those of E as a function of leaves: w may have been computed from what they differentiate in, but they hold
+// it constant.
 Val Elaborator::callObjective(const Objective &objective, const Val &weights, SourceRange range) {
   if (!as<Weights>(weights))
     fail(range, "the objective takes weights, found " + describe(weights));
@@ -241,8 +228,10 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
   }
   std::vector<Value> roots;
   flatten(objective.value, roots);
-  for (Operation *op : between(roots, objective.arguments))
-    builder.clone(*op, mapping);
+  for (Operation *op : flowBetween(objective.arguments, roots))
+    builder.clone(*op, mapping)->walk([&](DerivativeOpInterface derivative) {
+      derivative.getHeldMutable().append(ValueRange(given));
+    });
   std::vector<Value> results;
   for (Value root : roots)
     results.push_back(mapping.lookupOrDefault(root));

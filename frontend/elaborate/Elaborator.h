@@ -286,8 +286,6 @@ public:
                   int64_t batch, const std::string &label);
   void checkGradient(mlir::Value loss, llvm::ArrayRef<mlir::Value> weights, llvm::ArrayRef<std::string> names,
                      const std::string &table);
-  std::vector<mlir::Operation *> between(llvm::ArrayRef<mlir::Value> to, llvm::ArrayRef<mlir::Value> from);
-  bool reaches(mlir::Value of, llvm::ArrayRef<mlir::Value> from);
   Val gradient(const Val &of, const Val &wrt);
   Val hessianProduct(const Operator &op, const Val &v);
   Val denseMatrix(const Operator &op);
@@ -363,6 +361,9 @@ public:
   std::map<const ast::Fn *, int> statefulness;
   size_t operations = 0, statements = 0;
   std::set<std::pair<uint32_t, std::string>> reported;
+  // Statements that failed so far. More than errors: one that is elaborated twice reports its error once, and one that
+  // uses what failed before reports none. What its body failed in is half built, and must not be gone on with.
+  size_t failures = 0;
   std::set<std::string> recorded; // the names of all tables of the file
   std::set<std::string> unsure;   // of those that a failed statement would have recorded
 };

@@ -66,6 +66,7 @@ void Elaborator::fail(SourceRange range, std::string message, std::string help) 
 }
 
 void Elaborator::report(const Failure &failure) {
+  ++failures;
   if (!failure.diagnostic)
     return;
   const Diagnostic &d = *failure.diagnostic;
@@ -212,7 +213,10 @@ void Elaborator::poison(const ast::Stmt &stmt) {
       set(target);
   else if (auto *s = ast::as<ast::Data>(stmt))
     define(s->name.text, bad);
-  else if (ast::as<ast::Train>(stmt)) {
+  else if (auto *s = ast::as<ast::For>(stmt)) {
+    for (const std::string &name : rebound(s->body))
+      assign(name, bad);
+  } else if (ast::as<ast::Train>(stmt)) {
     // The net keeps its weights, so that what follows is still checked.
   } else if (auto *s = ast::as<ast::Record>(stmt)) {
     // The table's columns are known all the same.
@@ -670,6 +674,7 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
     for (const std::string &name : carried)
       findScope(name, scope)->names[name] = unflatten(before[name], rest, ids);
   };
+  size_t failuresBefore = failures;
   try {
     OpBuilder::InsertionGuard guard(builder);
     Block *block = &op.getBody().emplaceBlock();
@@ -700,14 +705,14 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
       llvm::scope_exit pop([&] { loops.resize(depth); });
       runBody(stmt, clause);
     }
+    if (failures != failuresBefore)
+      throw Failure{}; // reported in the body
     std::vector<Value> next;
     ArrayRef<Type> rest = types;
     for (const std::string &name : carried) {
       std::vector<Value> old;
       flatten(before[name], old);
       Val now = lookup(name);
-      if (now->kind == Kind::Poison)
-        throw Failure{};
       auto values = flattenLike(now, before[name], rest.take_front(old.size()),
                                 "`" + name + "`, carried around this loop,", c.range);
       rest = rest.drop_front(old.size());

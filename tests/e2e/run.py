@@ -31,7 +31,8 @@ import cases
 HWC, CPU = None, None
 COMPILING = ("check", "build", "run", "emit", "bench", "gradcheck")
 TESTS = []
-NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback")
+NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback"
+                   r"|current operation|compiler made something wrong|\b(?:hw|hwb|study|func)\.\w+\b.*(?:tensor<|%\d)|%\d+ = |tensor<\d")
 
 
 class Failed(Exception):

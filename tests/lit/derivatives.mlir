@@ -92,18 +92,45 @@ func.func @total(%w: tensor<f64>) -> (tensor<f64>, tensor<f64>) {
 // The derivative stays where it is asked for; the flow crosses blocks outwards.
 // CHECK-LABEL: func @outwards
 // CHECK: hw.exp
-// CHECK: study.dense
-// CHECK: ^bb0(%[[V:.*]]: tensor<3xf64>)
-// CHECK: hw.mul %[[V]]
+// CHECK: study.batches
+// CHECK: ^bb0(%[[V:.*]]: tensor<1xi32>)
+// CHECK: hw.mul %{{.*}}, %{{.*}} : tensor<3xf64>
 // CHECK: study.yield
-func.func @outwards(%w: tensor<3xf64>) -> tensor<3x3xf64> {
+func.func @outwards(%w: tensor<3xf64>, %t: tensor<3x3xf64>) -> tensor<3x3xf64> {
   %y = hw.exp %w : tensor<3xf64>
-  %m = "study.dense"() ({
-  ^bb0(%v: tensor<3xf64>):
+  %m = "study.batches"() <{rows = 3 : i64, batch = 1 : i64, combine = ["concat"]}> ({
+  ^bb0(%row: tensor<1xi32>):
+    %v1 = hw.gather %t at %row : (tensor<3x3xf64>, tensor<1xi32>) -> tensor<1x3xf64>
+    %v = hw.reshape %v1 : tensor<1x3xf64> -> tensor<3xf64>
     %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf64>, tensor<3xf64>, tensor<3xf64>) -> tensor<3xf64>
-    study.yield %d : tensor<3xf64>
-  }) : () -> tensor<3x3xf64>
+    %d1 = hw.reshape %d : tensor<3xf64> -> tensor<1x3xf64>
+    study.yield %d1 : tensor<1x3xf64>
+  }, {}) : () -> tensor<3x3xf64>
   return %m : tensor<3x3xf64>
+}
+
+// What is held is constant: d(x near)/dx is near, though near = 2 x; and d(x near)/d(x, near) starts anew at near.
+// TIDY-LABEL: func @held
+// TIDY: %[[NEAR:.*]] = hw.mul %arg0
+// TIDY: return %[[NEAR]], %[[NEAR]], %arg0
+func.func @held(%x: tensor<f64>) -> (tensor<f64>, tensor<f64>, tensor<f64>) {
+  %two = hw.constant dense<2.0> : tensor<f64>
+  %near = hw.mul %x, %two : tensor<f64>
+  %y = hw.mul %x, %near : tensor<f64>
+  %g = hw.grad %y wrt %x held %near : (tensor<f64>, tensor<f64>, tensor<f64>) -> tensor<f64>
+  %h:2 = hw.grad %y wrt %x, %near held %near : (tensor<f64>, tensor<f64>, tensor<f64>, tensor<f64>) -> (tensor<f64>, tensor<f64>)
+  return %g, %h#0, %h#1 : tensor<f64>, tensor<f64>, tensor<f64>
+}
+
+// The derivative of an eigenvalue needs the vectors, of the one decomposition that there is.
+// TIDY-LABEL: func @eigenvalues
+// TIDY: %[[E:.*]], %[[V:.*]] = study.eigh
+// TIDY-NOT: study.eigh
+// TIDY: hw.dot_general {{.*}}%[[V]]
+func.func @eigenvalues(%m: tensor<3x3xf64>, %c: tensor<3xf64>) -> (tensor<3xf64>, tensor<3x3xf64>) {
+  %e, %v = study.eigh %m : tensor<3x3xf64> -> tensor<3xf64>, tensor<3x3xf64>
+  %g = hw.vjp %e wrt %m cotangents %c : (tensor<3xf64>, tensor<3x3xf64>, tensor<3xf64>) -> tensor<3x3xf64>
+  return %e, %g : tensor<3xf64>, tensor<3x3xf64>
 }
 
 // Batches: a mean's gradient is the mean of the batches', and the loss's forward pass is shared with it.

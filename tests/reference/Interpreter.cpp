@@ -100,43 +100,52 @@ std::string shortest(double value) {
   return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
 }
 
-/// The eigenvalues of a symmetric matrix, by Jacobi's rotations.
-std::vector<Number> eigenvalues(size_t n, std::vector<Number> a) {
-  auto at = [&](size_t i, size_t j) -> Number & { return a[i * n + j]; };
-  for (size_t i = 0; i < n; ++i)
+/// Eigenvalues of a symmetric matrix, ascending, and its eigenvectors as columns, by Jacobi's rotations.
+std::pair<std::vector<Number>, std::vector<Number>> eigen(size_t n, std::vector<Number> a) {
+  std::vector<Number> v(n * n, 0);
+  auto at = [n](std::vector<Number> &x, size_t i, size_t j) -> Number & { return x[i * n + j]; };
+  for (size_t i = 0; i < n; ++i) {
+    at(v, i, i) = 1;
     for (size_t j = 0; j < i; ++j)
-      at(i, j) = at(j, i) = (at(i, j) + at(j, i)) / 2;
+      at(a, i, j) = at(a, j, i) = (at(a, i, j) + at(a, j, i)) / 2;
+  }
   for (int sweep = 0; sweep < 60; ++sweep) {
     Number off = 0, all = 0;
     for (size_t i = 0; i < n; ++i)
       for (size_t j = 0; j < n; ++j)
-        (i == j ? all : off) += at(i, j) * at(i, j);
+        (i == j ? all : off) += at(a, i, j) * at(a, i, j);
     if (off <= 1e-38L * (all + off))
       break;
     for (size_t p = 0; p < n; ++p)
       for (size_t q = p + 1; q < n; ++q) {
-        if (at(p, q) == 0)
+        if (at(a, p, q) == 0)
           continue;
-        Number theta = (at(q, q) - at(p, p)) / (2 * at(p, q));
-        Number t = (theta >= 0 ? 1 : -1) / (std::abs(theta) + std::sqrt(theta * theta + 1));
-        Number c = 1 / std::sqrt(t * t + 1), s = t * c;
-        for (size_t k = 0; k < n; ++k) {
-          Number x = at(k, p), y = at(k, q);
-          at(k, p) = c * x - s * y;
-          at(k, q) = s * x + c * y;
-        }
-        for (size_t k = 0; k < n; ++k) {
-          Number x = at(p, k), y = at(q, k);
-          at(p, k) = c * x - s * y;
-          at(q, k) = s * x + c * y;
-        }
+        const Number theta = (at(a, q, q) - at(a, p, p)) / (2 * at(a, p, q));
+        const Number t = (theta >= 0 ? 1 : -1) / (std::abs(theta) + std::sqrt(theta * theta + 1));
+        const Number c = 1 / std::sqrt(t * t + 1), s = t * c;
+        auto turn = [&](Number &x, Number &y) {
+          const Number before = x;
+          x = c * x - s * y;
+          y = s * before + c * y;
+        };
+        for (size_t k = 0; k < n; ++k)
+          turn(at(a, k, p), at(a, k, q));
+        for (size_t k = 0; k < n; ++k)
+          turn(at(a, p, k), at(a, q, k));
+        for (size_t k = 0; k < n; ++k)
+          turn(at(v, k, p), at(v, k, q));
       }
   }
-  std::vector<Number> values;
-  for (size_t i = 0; i < n; ++i)
-    values.push_back(at(i, i));
-  std::sort(values.begin(), values.end());
-  return values;
+  std::vector<size_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](size_t i, size_t j) { return at(a, i, i) < at(a, j, j); });
+  std::vector<Number> values, vectors(n * n);
+  for (size_t j = 0; j < n; ++j) {
+    values.push_back(at(a, order[j], order[j]));
+    for (size_t i = 0; i < n; ++i)
+      at(vectors, i, j) = at(v, i, order[j]);
+  }
+  return {std::move(values), std::move(vectors)};
 }
 
 class Study {
@@ -206,12 +215,14 @@ private:
         })
         .Case<study::TrainOp>([&](study::TrainOp train) { training(train); })
         .Case<study::BatchesOp>([&](study::BatchesOp op) { batches(op); })
-        .Case<study::DenseOp>([&](study::DenseOp op) { dense(op); })
-        .Case<study::EigvalsOp>([&](study::EigvalsOp op) {
-          Tensor out{typeOf(op.getResult()), {}};
-          out.values = eigenvalues(size_t(out.type.getNumElements()), arithmetic.get(op.getMatrix())->values);
-          round(out);
-          arithmetic.set(op.getResult(), std::make_shared<const Tensor>(std::move(out)));
+        .Case<study::EighOp>([&](study::EighOp op) {
+          auto [values, vectors] =
+              eigen(size_t(typeOf(op.getValues()).getNumElements()), arithmetic.get(op.getMatrix())->values);
+          for (auto [name, numbers] : {std::pair{op.getValues(), &values}, {op.getVectors(), &vectors}}) {
+            Tensor out{typeOf(name), std::move(*numbers)};
+            round(out);
+            arithmetic.set(name, std::make_shared<const Tensor>(std::move(out)));
+          }
         })
         .Case<study::RecordOp>([&](study::RecordOp op) { record(op); })
         .Case<study::ReduceOp>([&](study::ReduceOp op) { setNumber(op.getResult(), double(reduced(op))); })
@@ -313,10 +324,13 @@ private:
       std::vector<Shared> parts = run(body);
       for (auto [i, part] : llvm::enumerate(parts)) {
         std::vector<Number> &values = results[i].values;
-        if (cast<StringAttr>(op.getCombine()[i]).getValue() == "concat") {
+        const StringRef combine = cast<StringAttr>(op.getCombine()[i]).getValue();
+        if (combine == "concat") {
           values.insert(values.end(), part->values.begin(), part->values.end());
           continue;
         }
+        if (combine != "mean")
+          throw std::runtime_error(("the reference does not put batches together by " + combine).str());
         values.resize(part->values.size(), 0);
         for (size_t j = 0; j < values.size(); ++j)
           values[j] += part->values[j] * Number(size) / Number(rows);
@@ -326,21 +340,6 @@ private:
       round(result);
       arithmetic.set(name, std::make_shared<const Tensor>(std::move(result)));
     }
-  }
-
-  void dense(study::DenseOp op) {
-    Block &body = op.getBody().front();
-    Tensor out{typeOf(op.getResult()), std::vector<Number>(size_t(typeOf(op.getResult()).getNumElements()))};
-    auto input = typeOf(body.getArgument(0));
-    for (int64_t column = 0, columns = input.getNumElements(); column < columns; ++column) {
-      Tensor unit{input, std::vector<Number>(size_t(columns), 0)};
-      unit.values[size_t(column)] = 1;
-      arithmetic.set(body.getArgument(0), std::make_shared<const Tensor>(std::move(unit)));
-      Shared made = run(body).front();
-      for (size_t row = 0; row < made->values.size(); ++row)
-        out.values[row * size_t(columns) + size_t(column)] = made->values[row];
-    }
-    arithmetic.set(op.getResult(), std::make_shared<const Tensor>(std::move(out)));
   }
 
   //===-- Tables and files ---------------------------------------------------------------------------------------===//
