@@ -1208,6 +1208,8 @@ private:
         text += " * (1 + 0.1 * " + limited(expression({}, Element::own, 3), 1, 20).text + ")";
       if (count > 1 && i == 1 && chance(0.4))
         text += " + 0.1 * mean(stop_gradient(" + nets[0] + "(x))^2)";
+      if (chance(0.15)) // a slope in what is minimised
+        text += " + 0.05 * mean(grad(sum(" + net + "(x)), x)^2)";
       line(loss + " = " + text);
       losses.push_back(loss);
     }
@@ -1316,6 +1318,12 @@ private:
     for (const Variable &v : variables)
       if (v.shape.size() == 2 && v.shape[0] == v.shape[1] && v.shape[0] <= 17 && v.isFloat()) {
         line("record " + fresh("r") + ": ev = eigvals(0.5 * (" + v.name + " + " + v.name + ".T))");
+        if (chance(0.5))
+          line("record " + fresh("r") + ": slope = norm(grad(sum(tanh(eigvals(" + v.name + " + " + v.name + ".T))), " +
+               v.name + "))");
+        if (chance(0.5))
+          line("record " + fresh("r") + ": j = norm(jacobian(tanh(" + v.name + "[0] * " + v.name + "[-1]), " + v.name +
+               "))");
         return;
       }
     for (const Variable &v : variables)
