@@ -1252,6 +1252,92 @@ save outputs
 
 
 @test
+def read_before_overwritten(where):
+    """a, b = E, F: both see the values before, whatever takes over whose memory; in loops, optimisers and every, records between"""
+    sizes = [1, 2, 3, 8, 15, 16, 17, 33, 40, 1000, 70000]
+    write(where, {"model.hw": f"""for n in {sizes} {{
+  a, b, c = 0.5 + arange(n) / n, full([n], 2), 1 - arange(n) / n
+  for i in 1..3 {{
+    a, b, c = sin(b), a * b, a + 0.5 * c
+    record seen: a = a[-1], b = b[0]
+  }}
+  x, v = a, b
+  for i in 1..2 {{ x, v = x + 0.25 * v, v - 0.25 * x }}
+  p, q = a, b
+  for i in 1..3 {{ p, q = q[::-1], p + 0.25 * q }}
+  save a, b, c, x, v, p, q
+}}
+for n in [1, 2, 5, 16, 33, 70], m in [1, 3, 17, 40] {{
+  r, s, t = reshape(arange(n * m), [n, m]) / (n * m), ones([m, n]), arange(m) / m
+  for i in 1..2 {{ r, s, t = s.T + t, r.T * s, mean(r, axis = 0) + t }}
+  save r, s, t
+}}
+""", "optimisers.hw": """data d { x = ones([1, 2]) }
+fn model(x) { param w: [2] = ones; return x * w }
+fn optimistic(f, w) {
+  state s = 0 * w
+  g = grad(f(w), w)
+  s' = g
+  return w - 0.125 * (2 * g - s)
+}
+fn chain(f, w) { // each state becomes the one before, as it was
+  state s = 0 * w
+  state t = 0 * w
+  s' = grad(f(w), w) + 0.25 * t
+  t' = s
+  return w - 0.125 * s - 0.0625 * t
+}
+a, b = init(model, d.x), init(model, d.x)
+train a on d for 5 steps { minimize sum(a(x)^2) with optimistic(); record first: w = a.w[0] }
+u, r = 1, 1
+train b on d for 5 steps {
+  minimize sum(b(x)^2) with chain()
+  every step { u, r = r, u + r; record second: w = b.w[0], u, r }
+}
+fn single(x) { param w: [] = ones; return x * w }
+c = init(single, d.x)
+train c on d for 3 steps { minimize c.w with sgd(lr = 0.25) }
+"""})
+    for flags, tolerance in [((), 1e-5), (("--f64",), 1e-12)]:
+        good(where, "run", "model.hw", "--out", "out", "--force", *flags)
+        close = lambda found, expected: len(found) == len(expected) and all(abs(f - e) <= tolerance * max(1, abs(e)) for f, e in zip(found, expected))
+        rows = [list(map(float, row)) for row in csv_rows(f"{where}/out/seen.csv")[1:]]
+        for n in sizes:
+            a, b, c = [0.5 + j / n for j in range(n)], [2.0] * n, [1 - j / n for j in range(n)]
+            for i in range(3):
+                a, b, c = [math.sin(y) for y in b], [x * y for x, y in zip(a, b)], [x + 0.5 * z for x, z in zip(a, c)]
+                row = rows.pop(0)
+                check(close(row[-2:], [a[-1], b[0]]), f"{flags} n = {n}, turn {i + 1}: {row}, expected {a[-1]}, {b[0]}")
+            x, v, p, q = a, b, a, b
+            for i in range(2):
+                x, v = [y + 0.25 * z for y, z in zip(x, v)], [z - 0.25 * y for y, z in zip(x, v)]
+            for i in range(3):
+                p, q = q[::-1], [y + 0.25 * z for y, z in zip(p, q)]
+            for name, expected in zip("abcxvpq", [a, b, c, x, v, p, q]):
+                check(close(array(f"{where}/out/{name}-n={n}.npy")[2], expected), f"{flags} n = {n}: {name} is wrong")
+        for n in [1, 2, 5, 16, 33, 70]:
+            for m in [1, 3, 17, 40]:
+                r, s, t = [[(j * m + k) / (n * m) for k in range(m)] for j in range(n)], [[1.0] * n for _ in range(m)], [k / m for k in range(m)]
+                for i in range(2):
+                    r, s, t = ([[s[k][j] + t[k] for k in range(m)] for j in range(n)], [[r[j][k] * s[k][j] for j in range(n)] for k in range(m)],
+                               [sum(r[j][k] for j in range(n)) / n + t[k] for k in range(m)])
+                for name, expected in zip("rst", [sum(r, []), sum(s, []), t]):
+                    check(close(array(f"{where}/out/{name}-n={n}-m={m}.npy")[2], expected), f"{flags} n = {n}, m = {m}: {name} is wrong")
+        good(where, "run", "optimisers.hw", "--out", "out", "--force", *flags)
+        w, s = 1.0, 0.0
+        for row in csv_rows(f"{where}/out/first.csv")[1:]:
+            check(close([float(row[-1])], [w]), f"{flags} optimistic: {row}, expected {w}")
+            w, s = w - 0.125 * (4 * w - s), 2 * w
+        w, s, t, u, r = 1.0, 0.0, 0.0, 1, 1
+        for row in csv_rows(f"{where}/out/second.csv")[1:]:
+            w, s, t, u, r = w - 0.125 * s - 0.0625 * t, 2 * w + 0.25 * t, s, r, u + r
+            check(close(list(map(float, row[-3:])), [w, u, r]), f"{flags} chain: {row}, expected {w}, {u}, {r}")
+        run = json.load(open(f"{where}/out/run.json"))
+        losses = [training["loss"] for training in run["trainings"]]
+        check(close(losses[2:], [0.5]), f"the loss that is a weight, before its update: {losses}")
+
+
+@test
 def stops_early(where):
     """early stopping: an epoch's loss that changes by less than 1e-3, and patience with the best weights kept"""
     write(where, {"model.hw": """data d { x = uniform(-1, 1, shape = [200, 3], seed = 1); y = sin(3 * x[:, 0:1]) + normal(0, 0.3, shape = [200, 1], seed = 3) }
