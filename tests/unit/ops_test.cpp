@@ -35,6 +35,7 @@
 using namespace mlir;
 using namespace hw;
 using namespace hw::ops;
+using hw::reference::evaluate, hw::reference::wrapped;
 
 namespace {
 
@@ -599,7 +600,7 @@ private:
     Tensors operands;
     for (unsigned i : order)
       operands.push_back(inputs[i]);
-    return row.reference(op, operands);
+    return evaluate(op, operands);
   }
 
   /// Rounding of one op: 4 ulps of the result; of a sum, as a random walk over its terms, measured by the largest
@@ -771,7 +772,7 @@ private:
       operands.push_back(inputs[i]);
     for (unsigned i : linearOperands(g))
       x.push_back(operands[i] = drawLike({operands[i]}, numbers)[0]);
-    Tensors y{row.reference(op, operands)[0]}, arguments = operands;
+    Tensors y{evaluate(op, operands)[0]}, arguments = operands;
     arguments.push_back(c[0]);
     Tensors pulled = program.run(name, arguments);
     Number left = dot(y, c), right = dot(x, pulled), size = dotSize(y, c) + dotSize(x, pulled);
@@ -1425,7 +1426,7 @@ TEST_CASE("products that oneDNN does") {
   CHECK(program.externalProducts() > 0);
   for (auto [i, product] : llvm::enumerate(products)) {
     Operation *op = &(*parsed[i]->getOps<func::FuncOp>().begin()).front().front();
-    Tensor want = row->reference(op, inputs[i])[0], layer = want;
+    Tensor want = evaluate(op, inputs[i])[0], layer = want;
     size_t columns = inputs[i][2].values.size();
     for (size_t n = 0; n < layer.values.size(); ++n)
       layer.values[n] = std::tanh(layer.values[n] + inputs[i][2].values[n % columns]);
