@@ -311,7 +311,7 @@ private:
     const double b = x.bound, s = x.slope;
     switch (draw(20)) {
     case 18:
-      return {"(0.2 + abs(" + x.text + "))^" + pick({"1.7", "3", "2.5"}), std::pow(0.2 + b, 3),
+      return {"((0.2 + abs(" + x.text + "))^" + pick({"1.7", "3", "2.5"}) + ")", std::pow(0.2 + b, 3),
               3 * s * (0.2 + b) * (0.2 + b)};
     case 19:
       return {"((1.5 + tanh(" + x.text + "))^(0.5 * " + leaf(shape, element).text + "))", 2.5, 3 * s + 2};
