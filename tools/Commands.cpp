@@ -87,6 +87,13 @@ void printNet(const NetSummary &net) {
   show("  {} parameters\n\n", grouped(net.parameters()));
 }
 
+/// Does what must not be left half done: a signal that asks to stop is heeded afterwards.
+template <class Work> int unbroken(Work work) {
+  runtime::catchSignals();
+  work();
+  return runtime::wasInterrupted() ? 128 + runtime::interruptSignal() : 0;
+}
+
 /// Writes to standard output, or to a file.
 int deliver(const std::string &text, const std::string &output, AtomicFile::Over over = AtomicFile::Over::outputs) {
   if (output.empty()) {
@@ -130,13 +137,6 @@ template <class Body> int guarded(Body body) {
   } catch (const std::exception &error) {
     return complain(error.what());
   }
-}
-
-/// Does what must not be left half done: a signal that asks to stop is heeded afterwards.
-template <class Work> int unbroken(Work work) {
-  runtime::catchSignals();
-  work();
-  return runtime::wasInterrupted() ? 128 + runtime::interruptSignal() : 0;
 }
 
 /// The object in this process. Throws where it does not fit.

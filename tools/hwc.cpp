@@ -1,4 +1,5 @@
 // The command hwc: check, build, run, emit, bench, gradcheck, fmt.
+#include "runtime/formats/Error.h"
 #include "runtime/formats/Inputs.h"
 #include "runtime/formats/Streams.h"
 #include "tools/Commands.h"

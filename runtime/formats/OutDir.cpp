@@ -147,7 +147,7 @@ std::string followed(const std::string &path) {
     fail("{} is a link that leads nowhere ({}): remove it, or choose another name", place, std::strerror(errno));
   refuseDevice(there, place);
   if (S_ISDIR(there.st_mode))
-    fail("{} is a folder; name a file", place);
+    fail("{} is a folder, which is in its way; name a file", place);
   if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
     fail("{} may not be written: {}; change its permissions, or choose another name", place, std::strerror(errno));
   if (!S_ISLNK(itself.st_mode))
@@ -242,7 +242,9 @@ void AtomicFile::commit(bool durable) {
       writeAll(to.fd, buffer, static_cast<size_t>(got), s.place);
     }
     check(ftruncate(to.fd, size) == 0 && (fsync(to.fd) == 0 || errno == EINVAL || errno == EROFS));
-    return; // and the copy goes
+    unlinkat(s.folder.fd, s.temporary.c_str(), 0);
+    s.committed = true;
+    return;
   }
   if (durable && fsync(s.file.fd) != 0 && errno != EINVAL && errno != EROFS)
     fail("{} cannot be written: {}", s.place, std::strerror(errno));

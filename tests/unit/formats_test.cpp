@@ -234,8 +234,9 @@ TEST_SUITE("npy") {
     for (DType t : {DType::f32, DType::f64, DType::i1, DType::i8, DType::u8, DType::i32, DType::u32, DType::i64}) {
       Tensor zeros(t, {2, 1, 3});
       std::memset(zeros.data(), 1, zeros.byteSize());
-      writeNpy(dir.path("t.npy"), zeros.ref());
-      Tensor back = readNpy(dir.path("t.npy"));
+      const std::string path = dir.path(fmt::format("{}.npy", static_cast<int>(t))); // what was read is not replaced
+      writeNpy(path, zeros.ref());
+      Tensor back = readNpy(path);
       CHECK(back.dtype() == t);
       CHECK(back.shape() == zeros.shape());
       CHECK(std::memcmp(back.data(), zeros.data(), zeros.byteSize()) == 0);
