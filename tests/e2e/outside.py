@@ -102,7 +102,7 @@ def unchanged(where, names, action):
 @test
 def outputs_spare_inputs(where):
     """no output takes the place of the model, the data or the program, under whatever name: each a sentence"""
-    model = FIT.replace(cases.DATA, 'data t = csv("table.csv")\ndata d { x = stack(t.a, t.b, t.c); y = stack(t.d) }\n')
+    model = FIT.replace(cases.DATA, 'data t = csv("table.csv")\ndata d { x = concat([t.a[:, None], t.b[:, None], t.c[:, None]], axis = 1); y = t.d[:, None] }\n')
     if model == FIT:
         raise Failed("the model's data are not replaced")
     table = "a,b,c,d\n" + "".join(f"{i % 7},{i % 3},{i % 5},{i % 2}\n" for i in range(20))
@@ -417,9 +417,9 @@ def nothing_acts_on_the_terminal(where):
 def titles_of_entities(where):
     """a title with entities and markup gives an SVG that is XML, with the title as it stands in the model"""
     import xml.etree.ElementTree as xml
-    titles = ["&#x0;", "a &#65; b", "&amp;", "&lt;script&gt;", "<b>x</b>", "]]>", "<!--", "&", "&#", "&&#x41;", "x^2_{i} @y", "%d %s %%", "~a{0.8-}"]
+    titles = ["&#x0;", "a &#65; b", "&amp;", "&lt;script&gt;", "<b>x</b>", "]]>", "<!--", "&", "&#", "&&#x41;", "x^2_{i} @y", "%d %s %%", "~a{0.8-}", "#1 of #2", "50%7 {1} `2` @3 '4' \\5", "$1"]
     for number, title in enumerate(titles):
-        text = title.replace("{", "\\{").replace("}", "\\}")
+        text = title.replace("\\", "\\\\").replace("{", "\\{").replace("}", "\\}")
         write(where, {f"m{number}.hw": cases.TRAIN + f'plot "{text}" on curve {{ line loss over epoch }}\n'})
         good(where, "run", f"m{number}.hw", "--out", f"o{number}")
         svg = [f for f in files_of(f"{where}/o{number}") if f.endswith(".svg")]
