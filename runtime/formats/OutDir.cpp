@@ -124,6 +124,12 @@ struct AtomicFile::State {
   std::string name, temporary, path, place;
   Descriptor file;
   bool committed = false, inPlace = false;
+  Over over = Over::outputs;
+
+  void refuseInputs() const {
+    if (over == Over::outputs)
+      refuseInput(folder.fd, name, place);
+  }
 
   ~State() {
     if (!committed && file.fd >= 0)
@@ -176,8 +182,8 @@ AtomicFile::AtomicFile(int folder, std::string name, std::string path, Over over
   const bool exists = fstatat(s.folder.fd, s.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
   if (exists)
     refuseDevice(there, s.place);
-  if (over == Over::outputs)
-    refuseInput(s.folder.fd, s.name, s.place);
+  s.over = over;
+  s.refuseInputs();
   for (unsigned attempt = 0;; ++attempt) {
     s.temporary = temporaryName(s.name, attempt);
     s.file = Descriptor(
@@ -225,6 +231,7 @@ void AtomicFile::write(const void *data, size_t n) { writeAll(state->file.fd, da
 
 void AtomicFile::commit(bool durable) {
   State &s = *state;
+  s.refuseInputs(); // again: a timeline's file is opened before the data
   const auto check = [&](bool ok) {
     if (!ok)
       fail("{} cannot be written: {}", s.place, std::strerror(errno));
