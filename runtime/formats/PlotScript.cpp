@@ -23,9 +23,11 @@ namespace {
 /// has two in a row, and takes the rest for commands.
 std::string literal(std::string_view text, size_t limit = 100) {
   std::string line = oneLine(text, limit);
-  // gnuplot's SVG keeps "&#x0;" for an entity: another text, or no XML. A space of no width parts it.
-  for (size_t at = 0; (at = line.find("&#", at)) != std::string::npos;)
-    line.insert(++at, "\u200B");
+  // gnuplot's SVG keeps "&#x0;" for an entity, which is another text or no XML, as "]]>" is none. A space of no width
+  // parts them.
+  for (const std::string_view odd : {"&#", "]]>"})
+    for (size_t at = 0; (at = line.find(odd, at)) != std::string::npos;)
+      line.insert(++at, "\u200B");
   auto plain = [](char c) {
     return (c & 0x80) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view(" _.,:=()[]+-*/<>|?!~^").find(c) != std::string_view::npos;

@@ -442,7 +442,10 @@ def folder_goes(where):
     end = time.time() + 60
     while time.time() < end and not os.path.exists(f"{where}/out/{run.CHECKPOINT}"):
         time.sleep(0.02)
-    shutil.rmtree(f"{where}/out", ignore_errors=True)
+    process.send_signal(signal.SIGSTOP)  # it must not write while the folder goes
+    time.sleep(0.1)
+    shutil.rmtree(f"{where}/out")
+    process.send_signal(signal.SIGCONT)
     try:
         _, err = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
