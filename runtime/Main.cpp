@@ -343,7 +343,7 @@ private:
     if (facts.status == "interrupted")
       tell("interrupted{}", out ? "; to go on: " + resumeCommand(command) : "");
     else if (facts.status == "finished" && out && !flags.quiet)
-      tell("results in {}", out->path());
+      tell("results in {}", escaped(out->path(), false));
     return status;
   }
 };
