@@ -1,7 +1,7 @@
 // Gradients and Hessian-vector products against central differences.
 #include "runtime/Philox.h"
 #include "runtime/Walk.h"
-#include "runtime/formats/Text.h"
+#include "runtime/formats/Streams.h"
 
 #include <algorithm>
 #include <cmath>
@@ -208,17 +208,17 @@ void Walk::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
       if (column.cell == cell)
         place += fmt::format("{}{} = {}", place.empty() ? " (" : ", ", column.name,
                              column.type == Table::Type::text ? table.text(value) : fmt::format("{}", value));
-  fmt::print("{}{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), place.empty() ? place : place + ")", "parameter",
-             width, "entries", "gradient error", "hvp error");
+  show("{}{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), place.empty() ? place : place + ")", "parameter", width,
+       "entries", "gradient error", "hvp error");
   for (int64_t i = firstRow; i < table.rows(); ++i) {
     const double *row = table.row(i);
     const double kinks = row[table.find("at_kink")->cell];
-    fmt::print("{:<{}}  {:>7.0f}  {:>14}  {:>10}", oneLine(table.text(row[table.find("parameter")->cell])), width,
-               row[table.find("entries")->cell], error(row[table.find("gradient_error")->cell]),
-               error(row[table.find("hvp_error")->cell]));
+    show("{:<{}}  {:>7.0f}  {:>14}  {:>10}", oneLine(table.text(row[table.find("parameter")->cell])), width,
+         row[table.find("entries")->cell], error(row[table.find("gradient_error")->cell]),
+         error(row[table.find("hvp_error")->cell]));
     if (kinks > 0)
-      fmt::print("  ({:.0f} at a kink)", kinks);
-    fmt::print("\n");
+      show("  ({:.0f} at a kink)", kinks);
+    show("\n");
   }
   std::fflush(stdout);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <system_error>
 
 namespace hw::runtime {
 
@@ -216,12 +217,12 @@ void Team::run(Frame &frame, int64_t turns, const CheckpointFile *checkpoint) {
       askForNames(branch);
   if (checkpoint)
     goOn(*checkpoint);
-  for (auto &lane : lanes) {
-    lane->Walk::start = study.start;
-    threads.emplace_back([this, &lane = *lane] { work(lane); });
-  }
   std::exception_ptr error;
   try {
+    for (auto &lane : lanes) {
+      lane->Walk::start = study.start;
+      threads.emplace_back([this, &lane = *lane] { work(lane); });
+    }
     while (append()) {
       frame.at = at;
       study.safePoint();
@@ -229,6 +230,10 @@ void Team::run(Frame &frame, int64_t turns, const CheckpointFile *checkpoint) {
     const std::lock_guard lock(mutex);
     if (at < end)
       error = outcomes.at(at).error;
+  } catch (const std::system_error &refused) {
+    error = std::make_exception_ptr(Error(fmt::format("the system refuses {} threads for runs side by side ({}): give "
+                                                      "--threads 1, or raise the limit (ulimit -u, -v)",
+                                                      lanes.size(), refused.code().message())));
   } catch (...) {
     error = std::current_exception();
   }

@@ -29,9 +29,12 @@ void catchSignals() {
   struct sigaction action{};
   action.sa_handler = onSignal;
   action.sa_flags = SA_RESTART; // a file being written is not torn
-  for (int number : {SIGINT, SIGTERM})
-    sigaction(number, &action, nullptr);
-  std::signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of write(), as a full disk is
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before;
+    sigaction(number, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) // nohup, and a shell's jobs in the background
+      sigaction(number, &action, nullptr);
+  }
 }
 int interruptSignal() { return signalled; }
 void clearInterrupt() { signalled = 0; }

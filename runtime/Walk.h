@@ -18,7 +18,8 @@
 
 namespace hw::runtime {
 
-/// Ctrl-C, SIGTERM: thrown where a run can stop, after a checkpoint if it leaves any.
+/// Ctrl-C, SIGTERM, SIGHUP (unless they are ignored, as by nohup): thrown where a run can stop, after a checkpoint if
+/// it leaves any.
 struct Interrupted {};
 void catchSignals();
 /// The signal that asks to stop, or 0.

@@ -4,6 +4,7 @@
 #include "ir/Dialects.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
+#include "runtime/formats/Streams.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -21,12 +22,17 @@ namespace hw {
 Driver::Driver(Request request) : request_(std::move(request)) {}
 Driver::~Driver() = default;
 
-std::string Driver::stem() const { return std::filesystem::path(request_.path).stem().string(); }
+std::string Driver::stem() const {
+  const std::filesystem::path path(request_.path);
+  const std::string stem = path.stem().string();
+  // Of "...hw" the stem is a folder.
+  return stem == "." || stem == ".." ? path.filename().string() : stem;
+}
 
 /// Prints what has been found since the last time, and says whether the stage went well.
 bool Driver::report() {
   if (!diagnostics_.empty())
-    std::fputs(diagnostics_.render(isatty(2)).c_str(), stderr);
+    put(stderr, diagnostics_.render(isatty(2)));
   bool ok = !diagnostics_.hasErrors();
   diagnostics_ = Diagnostics();
   return ok;
@@ -63,7 +69,7 @@ bool Driver::parse() {
   std::string error;
   source_ = Source::load(request_.path, error);
   if (!source_) {
-    std::fprintf(stderr, "hwc: %s\n", error.c_str());
+    tell("hwc: {}", error);
     return false;
   }
   tree_ = parseModule(*source_, diagnostics_);
