@@ -1,6 +1,7 @@
 // Arithmetic of numbers (weak f64 scalars), tensors (NumPy's broadcasting and promotion) and weights (tensor by
 // tensor).
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Ranges.h"
 
 #include <cmath>
 
@@ -108,6 +109,25 @@ Value Elaborator::cast(Value value, Type element) {
         dense && dense.isSplat() && llvm::isa<FloatType>(elementOf(value)) && llvm::isa<FloatType>(element))
       return splat(shapeOf(value), element, dense.getSplatValue<APFloat>().convertToDouble());
   return CastOp::create(builder, loc(), tensorType(shapeOf(value), element), value);
+}
+
+Value Elaborator::whole(Value value, int64_t count, bool fromEnd, Type element, const std::string &what,
+                        const std::string &outside) {
+  bool cut = false;
+  if (auto cast = value.getDefiningOp<CastOp>(); cast && isFloat(cast.getOperand()) && !isFloat(value)) {
+    value = cast.getOperand(); // a cast would have made something of NaN, and of what no i32 holds
+    cut = true;
+  }
+  double least = fromEnd ? -double(count) : 0;
+  auto range = rangeOf(value);
+  if (range && value.getDefiningOp<ConstantOp>()) // what a constant has is known, as it is
+    for (double n : {range->low, range->high})
+      if (double whole = cut ? std::trunc(n) : n; whole < least || whole > double(count) - 1)
+        fail(what + " " + numberText(n) + " is outside " + outside);
+  if (range && range->low >= 0 && std::trunc(range->high) < double(count) && (range->whole || cut))
+    return cast(value, element);
+  return WholeOp::create(builder, loc(), tensorType(shapeOf(value), element), value, count, fromEnd, cut, what,
+                         outside);
 }
 
 Value Elaborator::reshape(Value value, ArrayRef<int64_t> shape) {

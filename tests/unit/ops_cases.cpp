@@ -365,6 +365,18 @@ int64_t rowAt(const Tensor &indices, ArrayRef<int64_t> index, int64_t size) {
   return std::clamp<int64_t>(int64_t(at(indices, index)), 0, size - 1);
 }
 
+Results whole(Operation *op, Operands x) {
+  auto w = cast<WholeOp>(op);
+  return fill(op, [&](ArrayRef<int64_t> index) -> Number {
+    Number number = at(x[0], index), count = Number(w.getCount());
+    if (w.getCut())
+      number = std::trunc(number);
+    if (w.getFromEnd() && number < 0)
+      number += count;
+    return number >= 0 && number < count && number == std::floor(number) ? number : 0;
+  });
+}
+
 Results gather(Operation *op, Operands x) {
   size_t rank = x[1].type.getRank();
   return fill(op, [&](ArrayRef<int64_t> index) {
@@ -855,7 +867,19 @@ std::vector<Row> makeRows() {
   row({"window_sum", windowSum, pooled("window_sum", &Pooling::x, &Pooling::pooled, false), {{0}}, true});
   row({"window_spread", windowSpread, pooled("window_spread", &Pooling::pooled, &Pooling::x, false), {{0}}, true});
 
-  // Index.
+  // Index. (What is outside makes 0, until the run ends.)
+  static const std::string named = "what \"index\" outside \"axis 0\" : $x -> tensor<";
+  row({"whole", whole, {
+      {"hw.whole %x below 5 " + named + "i32>", {{"i32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 5 " + named + "37xi32>", {{"37xi32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 5 from_end " + named + "3x11xi32>", {{"3x11xi32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 2147483648 " + named + "33xi32>", {{"33xi32", Integer}}, Derivative::None},
+      {"hw.whole %x below 200 from_end " + named + "33xi32>", {{"33xui8", Integer}}, Derivative::None},
+      {"hw.whole %x below 100 from_end " + named + "33xi32>", {{"33xi8", Integer}}, Derivative::None},
+      {"hw.whole %x below 4294967296 " + named + "33xui32>", {{"33xui64", Integer}}, Derivative::None},
+      {"hw.whole %x below 3 " + named + "33xi32>", {{"33xT", Domain::Whole}}, Derivative::Zero},
+      {"hw.whole %x below 2 from_end cut " + named + "33xi32>", {{"33xT", Any}}, Derivative::Zero},
+      {"hw.whole %x below 4294967296 from_end cut " + named + "33xui32>", {{"33xT", Wide}}, Derivative::Zero}}});
   row({"gather", gather, {
       {"hw.gather %x at %y : ($x, $y) -> tensor<T>", {{"5xT"}, {"i32", Rows, 5}}},
       {"hw.gather %x at %y : ($x, $y) -> tensor<17xT>", {{"5xT"}, {"17xi32", Rows, 5}}},
