@@ -93,7 +93,7 @@ bool hw::backend::isInlinable(Operation *op) {
 
 /// A call of the runtime, or a map, which reads its operands as they lie in memory.
 static bool isLibraryCall(Operation *op) {
-  return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, ConvolutionOp, MapOp>(op);
+  return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, WholeOp, ConvolutionOp, MapOp>(op);
 }
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {

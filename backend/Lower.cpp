@@ -288,6 +288,8 @@ private:
   static double flopsOf(Operation *library) {
     if (auto convolution = dyn_cast<ConvolutionOp>(library))
       return hw::backend::flopsOf(convolutionOf(convolution));
+    if (isa<WholeOp>(library))
+      return 0;
     Value matrix = library->getOperand(0);
     return double(typeOf(matrix).getNumElements()) * double(shapeOf(matrix).back()) * 2 / 3;
   }

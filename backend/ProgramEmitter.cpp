@@ -554,6 +554,15 @@ private:
             addresses[step.inputs[1]], bias, addresses[step.outputs[0]]});
       return;
     }
+    if (auto whole = llvm::dyn_cast<WholeOp>(step.op)) {
+      int32_t flags = (whole.getFromEnd() ? HW_FROM_END : 0) | (whole.getCut() ? HW_CUT : 0);
+      call("hw_whole", {b.getInt32(int32_t(dtypeOf(elementOf(whole.getOperand())))), b.getInt32(flags),
+                        b.getInt64(typeOf(whole.getOperand()).getNumElements()), b.getInt64(int64_t(whole.getCount())),
+                        b.CreateGlobalString(whole.getWhat(), "text"), b.CreateGlobalString(whole.getOutside(), "text"),
+                        b.CreateGlobalString(locationText(whole.getLoc()), "text"), addresses[step.inputs[0]],
+                        addresses[step.outputs[0]]});
+      return;
+    }
     auto shape = shapeOf(step.op->getOperand(0));
     llvm::Value *isF64 = b.getInt32(elementOf(step.op->getOperand(0)).isF64());
     int64_t n = shape.back(), batch = 1;

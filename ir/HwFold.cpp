@@ -3,6 +3,7 @@
 //
 // Not to be run before derivatives are expanded: y = x + 0 folds to x, and then d/dy would be d/dx.
 #include "ir/Dialects.h"
+#include "ir/Ranges.h"
 #include "llvm/ADT/APSInt.h"
 #include <cmath>
 
@@ -538,6 +539,20 @@ OpFoldResult ConcatOp::fold(FoldAdaptor) {
   return getOperands().size() == 1 ? OpFoldResult(getOperands()[0]) : OpFoldResult();
 }
 
+/// Of constants; what is outside stays, for the run to say so.
+OpFoldResult WholeOp::fold(FoldAdaptor adaptor) {
+  double count = double(getCount());
+  bool allInside = true;
+  auto folded = mapConstants(getType(), adaptor.getOperand(), [&](double x) {
+    double whole = getCut() ? std::trunc(x) : x;
+    if (getFromEnd() && whole < 0)
+      whole += count;
+    allInside &= whole >= 0 && whole < count && whole == std::trunc(whole);
+    return allInside ? whole : 0;
+  });
+  return allInside ? folded : OpFoldResult();
+}
+
 OpFoldResult PadOp::fold(FoldAdaptor) {
   return getOperand().getType() == getType() ? OpFoldResult(getOperand()) : OpFoldResult();
 }
@@ -626,8 +641,23 @@ LogicalResult transposePattern(TransposeOp op, PatternRewriter &rewriter) {
   return failure();
 }
 
+/// What is within the bounds by how it is computed needs no look at the numbers.
+LogicalResult wholePattern(WholeOp op, PatternRewriter &rewriter) {
+  auto range = rangeOf(op.getOperand());
+  if (!range || range->low < 0 || !(range->whole || op.getCut()) || std::trunc(range->high) >= double(op.getCount()))
+    return failure();
+  if (op.getOperand().getType() == op.getType())
+    rewriter.replaceOp(op, op.getOperand());
+  else
+    rewriter.replaceOpWithNewOp<CastOp>(op, op.getType(), op.getOperand());
+  return success();
+}
+
 } // namespace
 
+void WholeOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<Rewrite<WholeOp, wholePattern>>(context);
+}
 void BroadcastOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
   patterns.add<Rewrite<BroadcastOp, broadcastPattern>>(context);
 }

@@ -488,10 +488,37 @@ def WindowSpreadOp : Hw_Pooling<"window_spread", (ins Hw_FloatTensor:$operand), 
 // Index
 //===--------------------------------------------------------------------------------------------------------------===//
 
+def WholeOp : Hw_Op<"whole", [SameOperandsAndResultShape]> {
+  let summary = "whole numbers 0 to count - 1, or the end of the run";
+  let description = [{
+    `result[i] = operand[i]`, where that is a whole number from 0 to `count` - 1; with `from_end` also where it is from -`count` to -1, to which `count` is added. With `cut` a fraction is
+    cut off first. Anywhere else it is 0, and the run ends behind the entry with an error that says `what` the number is and what it is `outside` of. What indexes, labels and seeds pass through, unless it is within
+    these bounds by how it is computed: then canonicalisation makes a `cast` of it.
+
+    Constraints:
+    1. `operand` and `result` have the same shape.
+    2. `count` is at least 1, and the largest number fits the result's element type.
+
+    Example:
+    ```mlir
+    // %x: tensor<4xf32>
+    %i = hw.whole %x below 10 from_end cut what "index" outside "axis 0, of size 10" : tensor<4xf32> -> tensor<4xi32>
+    ```
+  }];
+  let arguments = (ins Hw_NumberTensor:$operand, I64Attr:$count, UnitAttr:$from_end, UnitAttr:$cut, StrAttr:$what,
+                       StrAttr:$outside);
+  let results = (outs StaticShapeTensorOf<[AnyTypeOf<[I32, UI32]>]>:$result);
+  let assemblyFormat = [{
+    $operand `below` $count (`from_end` $from_end^)? (`cut` $cut^)? `what` $what `outside` $outside attr-dict `:` type($operand) `->` type($result) }];
+  let hasFolder = 1;
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
 def GatherOp : Hw_Op<"gather"> {
   let summary = "rows of a tensor by index";
   let description = [{
-    operand: [N, R...], indices: I. result: [I..., R...], `result[i..., r...] = operand[indices[i...], r...]`. An index outside 0..N-1 is clamped to it.
+    operand: [N, R...], indices: I. result: [I..., R...], `result[i..., r...] = operand[indices[i...], r...]`. An index outside 0..N-1 is clamped to it, so that no memory but the
+    operand's is read; that there is none is the business of `whole`.
     The transpose in `operand` is `scatter_add`.
 
     Constraints:

@@ -185,7 +185,7 @@ void attach(MLIRContext *context, HwDialect *) {
                 [](E d, E x, E y, E z) { return select(z < y, E(d.at()), d); }>(context);
   general<SelectOp, selectRow>(context);
   general<CastOp, castRow>(context);
-  zero<SignOp, FloorOp, StopGradientOp, CompareOp, AndOp, OrOp, NotOp, RandomBitsOp, ConstantOp, IotaOp>(context);
+  zero<SignOp, FloorOp, StopGradientOp, CompareOp, AndOp, OrOp, NotOp, RandomBitsOp, ConstantOp, IotaOp, WholeOp>(context);
 
   // Movement, contraction, convolution, pooling, index.
   linear<BroadcastOp, ReduceSumOp, ReshapeOp, TransposeOp, ReverseOp, SliceOp, PadOp, GatherOp, ScatterAddOp>(context);

@@ -15,12 +15,16 @@ namespace hw::runtime {
 Training::Training(Walk &walk, TrainNode &node) : walk(walk), node(node), stepsPerEpoch(node.stepsPerEpoch()) {
   const double count = node.count->at();
   const char *unit = node.epochs ? "epochs" : "steps";
-  if (!(count >= 0 && count < 1e15))
-    fail("{}training '{}' is to take {} {}: a number from 0 is needed", node.where.empty() ? "" : node.where + ": ",
-         node.label, shortest(count), unit);
+  // (A hair of rounding in a computed count is none of the user's.)
+  if (!(count >= 0 && count < 1e15 && std::fabs(count - std::round(count)) <= 1e-9 * std::max(count, 1.0)))
+    fail("{}training '{}' is to take {} {}: a whole number from 0 is needed",
+         node.where.empty() ? "" : node.where + ": ", node.label, shortest(count), unit);
   total = static_cast<int64_t>(std::llround(count)) * (node.epochs ? stepsPerEpoch : 1);
-  // A seed of the language is a number; whole ones, negative too, are themselves.
-  seed = static_cast<uint64_t>(static_cast<int64_t>(node.seed->at()));
+  const double number = node.seed->at(); // of a net, which `init` may have found in a setting or a file's arithmetic
+  if (!(number >= 0 && number < 0x1p32 && number == std::floor(number)))
+    fail("{}the seed {} is not a whole number from 0 to 4294967295", node.where.empty() ? "" : node.where + ": ",
+         shortest(number));
+  seed = static_cast<uint64_t>(number);
   if (node.batch > 0)
     order.resize(static_cast<size_t>(node.rows));
   uint64_t bytes = 0;

@@ -149,6 +149,7 @@ std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) 
       {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
       {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
       {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
+      {"hw_whole", reinterpret_cast<void *>(&hw_whole)},
   };
   std::string error;
   auto loaded = backend::loadObject(compiled.object, symbols, error);

@@ -1,6 +1,7 @@
 // Arithmetic of numbers (weak f64 scalars), tensors (NumPy's broadcasting and promotion) and weights (tensor by
 // tensor).
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Ranges.h"
 
 #include <cmath>
 
@@ -108,6 +109,25 @@ Value Elaborator::cast(Value value, Type element) {
         dense && dense.isSplat() && llvm::isa<FloatType>(elementOf(value)) && llvm::isa<FloatType>(element))
       return splat(shapeOf(value), element, dense.getSplatValue<APFloat>().convertToDouble());
   return CastOp::create(builder, loc(), tensorType(shapeOf(value), element), value);
+}
+
+Value Elaborator::whole(Value value, int64_t count, bool fromEnd, Type element, const std::string &what,
+                        const std::string &outside) {
+  bool cut = false;
+  if (auto cast = value.getDefiningOp<CastOp>(); cast && isFloat(cast.getOperand()) && !isFloat(value)) {
+    value = cast.getOperand(); // a cast would have made something of NaN, and of what no i32 holds
+    cut = true;
+  }
+  double least = fromEnd ? -double(count) : 0;
+  auto range = rangeOf(value);
+  if (range && value.getDefiningOp<ConstantOp>()) // what a constant has is known, as it is
+    for (double n : {range->low, range->high})
+      if (double whole = cut ? std::trunc(n) : n; whole < least || whole > double(count) - 1)
+        fail(what + " " + numberText(n) + " is outside " + outside);
+  if (range && range->low >= 0 && std::trunc(range->high) < double(count) && (range->whole || cut))
+    return cast(value, element);
+  return WholeOp::create(builder, loc(), tensorType(shapeOf(value), element), value, count, fromEnd, cut, what,
+                         outside);
 }
 
 Value Elaborator::reshape(Value value, ArrayRef<int64_t> shape) {
@@ -796,6 +816,25 @@ Val Elaborator::unflatten(const Val &like, ArrayRef<Value> &values, const std::s
   return like;
 }
 
+// What a carried value would lose silently: that each label is one of its classes; the fraction of a number.
+static std::string lostIn(const Val &value, const Val &like) {
+  auto *list = as<List>(value), *likeList = as<List>(like);
+  if (list && likeList && list->items.size() == likeList->items.size())
+    for (auto [item, likeItem] : llvm::zip_equal(list->items, likeList->items))
+      if (std::string help = lostIn(item, likeItem); !help.empty())
+        return help;
+  auto *t = as<Tensor>(value), *likeTensor = as<Tensor>(like);
+  if (!likeTensor)
+    return "";
+  int64_t classes = likeTensor->classes;
+  if (classes && (!t || !t->classes || t->classes > classes))
+    return "give it labels of one class before and in the loop: `classes(x, " +
+           std::to_string(std::max(t ? t->classes : 0, classes)) + ")`";
+  if (!classes && t && isa<FloatType>(elementOf(t->ssa)) && !isa<FloatType>(elementOf(likeTensor->ssa)))
+    return "give it numbers before the loop: `1.0 * x`";
+  return "";
+}
+
 std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, ArrayRef<Type> types,
                                            const std::string &name, SourceRange range) {
   bool scalars = types.size() == 1 && llvm::cast<RankedTensorType>(types[0]).getRank() == 0;
@@ -807,6 +846,8 @@ std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, Ar
   if (values.size() != types.size())
     fail(range, name + " is " + describe(like) + " and cannot become " + describe(value) +
                     (net && likeNet ? " with other parameters" : ""));
+  if (std::string help = lostIn(value, like); !help.empty())
+    fail(range, name + " is " + describe(like) + " and cannot become " + describe(value), help);
   for (size_t i = 0; i < values.size(); ++i) {
     auto type = llvm::cast<RankedTensorType>(types[i]);
     if (shapeOf(values[i]) != type.getShape())

@@ -336,8 +336,11 @@ const Tensor &labelsOf(Elaborator &e, const Val &value, const char *function) {
 
 Val oneHot(Elaborator &e, Args &a) {
   const Tensor &t = labelsOf(e, a.positional[0], "one_hot");
-  Val k = a.keyword("classes");
-  return tensor(e.cast(classMask(e, t.ssa, k ? e.knownInt(k, "the number of classes") : t.classes), e.defaultFloat()));
+  int64_t k = a.keyword("classes") ? e.knownInt(a.keyword("classes"), "the number of classes") : t.classes;
+  if (k < t.classes)
+    e.fail("labels of class " + std::to_string(t.classes) + " do not all have a place among " + std::to_string(k),
+           "leave `classes` away, or give at least " + std::to_string(t.classes));
+  return tensor(e.cast(classMask(e, t.ssa, k), e.defaultFloat()));
 }
 
 // x[..., label]: the element at each row's label.
@@ -369,11 +372,12 @@ Val classes(Elaborator &e, Args &a) {
   while (auto cast = source.getDefiningOp<CastOp>())
     source = cast.getOperand();
   if (auto dataset = source.getDefiningOp<study::DatasetOp>())
-    source = study::DatasetOp::create(e.builder, e.loc(), dataset.getType(), dataset.getKind(), dataset.getPath(),
-                                      dataset.getPart(), k);
-  else
-    source = v;
-  return tensor(e.cast(source, e.builder.getI32Type()), k);
+    return tensor(e.cast(study::DatasetOp::create(e.builder, e.loc(), dataset.getType(), dataset.getKind(),
+                                                  dataset.getPath(), dataset.getPart(), k),
+                         e.builder.getI32Type()),
+                  k);
+  return tensor(e.whole(v, k, false, e.builder.getI32Type(), "the label", "the classes 0 to " + std::to_string(k - 1)),
+                k);
 }
 
 //===-- Weights -------------------------------------------------------------------------------------------------===//
@@ -684,8 +688,7 @@ const Builtin table[] = {
      }},
     {"one_hot(label, classes = None)", "[...] of class k to [..., k], 1 at each label", oneHot},
     {"pick(x, label)", "[N, k] and labels [N] to [N]: the element at each row's label", pick},
-    {"classes(x, k)", "whole numbers 0 to k - 1 as labels of class k; those of a file are checked as it is read",
-     classes},
+    {"classes(x, k)", "whole numbers 0 to k - 1 as labels of class k; another number is an error", classes},
     {"random(shape = None, seed = None, like = None, stream = 0)",
      "uniform in [0, 1): 24 random bits in f32, 53 in f64; streams of one seed are independent",
      [](Elaborator &e, Args &a) { return e.random(a); }},
@@ -767,7 +770,8 @@ Value Elaborator::key(const Val &seed) {
       fail("a seed is a whole number from 0 to 4294967295, found " + numberText(*n->known));
   if (!as<Number>(seed))
     fail("a seed is a number, found " + describe(seed));
-  return cast(scalarF64(seed), builder.getIntegerType(32, false));
+  return whole(scalarF64(seed), int64_t(1) << 32, false, builder.getIntegerType(32, false), "the seed",
+               "0 to 4294967295");
 }
 
 Value Elaborator::randomTensor(ArrayRef<int64_t> shape, Type element, Value keyValue, uint32_t site) {
@@ -788,8 +792,12 @@ Val Elaborator::random(Args &args) {
   if (shapeValue && likeValue)
     fail("give `shape` or `like`, not both");
   uint32_t site = 0;
-  if (Val stream = args.keyword("stream"))
-    site = uint32_t(knownInt(stream, "a stream"));
+  if (Val stream = args.keyword("stream")) {
+    int64_t n = knownInt(stream, "a stream");
+    if (n < 0 || n > 4294967295)
+      fail("a stream is a whole number from 0 to 4294967295, found " + std::to_string(n));
+    site = uint32_t(n);
+  }
   Type element = defaultFloat();
   Value keyValue;
   std::vector<int64_t> shape;

@@ -453,6 +453,7 @@ Val Elaborator::init(Args &args) {
   code->fn = fn;
   Val seed = args.keyword("seed");
   net->seed = seed ? seed : number(0);
+  key(net->seed); // one that fits, also where nothing is drawn
 
   NetSummary summary;
   summary.range = range;

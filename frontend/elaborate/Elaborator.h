@@ -234,6 +234,10 @@ public:
   mlir::Value scalarF64(const Val &value);  // a number or a rank-0 tensor, as tensor<f64>
   mlir::Value splat(llvm::ArrayRef<int64_t> shape, mlir::Type element, double value);
   mlir::Value cast(mlir::Value value, mlir::Type element);
+  /// The value as whole numbers of an integer type, from 0 to `count` - 1, or with `fromEnd` from -count, counted from
+  /// the end: known to be, or checked by the run. What `i32` made of floats is taken as it was before.
+  mlir::Value whole(mlir::Value value, int64_t count, bool fromEnd, mlir::Type element, const std::string &what,
+                    const std::string &outside);
   mlir::Value broadcastTo(mlir::Value value, llvm::ArrayRef<int64_t> shape);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape);
   mlir::Value binaryOp(Bin op, mlir::Value lhs, mlir::Value rhs);

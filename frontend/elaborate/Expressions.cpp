@@ -195,6 +195,14 @@ Val Elaborator::evalCall(const ast::Call &expr) {
 
 //===-- Indexing ------------------------------------------------------------------------------------------------===//
 
+// A list that is a tensor where one is wanted.
+static bool isStack(const Val &value) {
+  auto *list = as<List>(value);
+  return list && !list->tuple && !list->items.empty() && llvm::all_of(list->items, [](const Val &item) {
+           return as<Number>(item) || as<Tensor>(item) || isStack(item);
+         });
+}
+
 Val Elaborator::evalIndex(const ast::Index &expr) {
   Val base = eval(*expr.base);
   auto bound = [&](const ast::ExprPtr &e, int64_t otherwise) {
@@ -221,13 +229,29 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
     }
   };
 
+  // What stands at an index, evaluated once.
+  std::vector<Val> indices(expr.items.size());
+  for (auto [item, index] : llvm::zip_equal(expr.items, indices))
+    if (item.kind == ast::IndexItem::At)
+      index = eval(*item.index);
+  // A list of numbers or of tensors becomes a tensor where a tensor's index is meant.
+  auto isListIndex = [&] {
+    if (expr.items.size() != 1)
+      return false;
+    const ast::IndexItem &item = expr.items[0];
+    auto *n = as<Number>(indices[0]);
+    return item.kind == ast::IndexItem::Slice || (item.kind == ast::IndexItem::At && n && n->known);
+  };
+  if (isStack(base) && !isListIndex())
+    base = tensor(tensorOf(base, "a list that is indexed as a tensor"));
+
   if (auto *l = as<List>(base)) {
     if (expr.items.size() != 1)
-      fail("a list has one axis");
+      fail("a list of other things than numbers and tensors has one axis");
     const ast::IndexItem &item = expr.items[0];
     int64_t size = l->items.size();
     if (item.kind == ast::IndexItem::At) {
-      int64_t i = knownInt(eval(*item.index), "the index into a list");
+      int64_t i = knownInt(indices[0], "the index into a list");
       if (i < -size || i >= size)
         fail(item.range, "index " + std::to_string(i) + " is outside a list of " + std::to_string(size));
       return l->items[i < 0 ? i + size : i];
@@ -280,7 +304,7 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
     for (; count > 0; --count, ++axis)
       shape.push_back(shapeOf(v)[axis]);
   };
-  for (const ast::IndexItem &item : expr.items) {
+  for (auto [item, index] : llvm::zip_equal(expr.items, indices)) {
     switch (item.kind) {
     case ast::IndexItem::NewAxis:
       shape.push_back(1);
@@ -311,7 +335,6 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
       break;
     }
     case ast::IndexItem::At: {
-      Val index = eval(*item.index);
       auto *n = as<Number>(index);
       int64_t size = shapeOf(v)[axis];
       if (n && !n->boolean && n->known) {
@@ -324,8 +347,9 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
         ++axis; // and no axis in the shape
         break;
       }
-      Value indices;
-      if (auto *l = as<List>(index)) {
+      Value rows;
+      auto *l = as<List>(index);
+      if (l && llvm::all_of(l->items, [](const Val &one) { return as<Number>(one) && as<Number>(one)->known; })) {
         std::vector<int32_t> values;
         for (const Val &one : l->items) {
           int64_t i = knownInt(one, "an index");
@@ -337,17 +361,24 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
         if (values.empty())
           fail(item.range, "an index by an empty list gives nothing");
         auto type = RankedTensorType::get({int64_t(values.size())}, builder.getI32Type());
-        indices = ConstantOp::create(builder, loc(), type, DenseElementsAttr::get(type, ArrayRef<int32_t>(values)));
+        rows = ConstantOp::create(builder, loc(), type, DenseElementsAttr::get(type, ArrayRef<int32_t>(values)));
       } else {
-        indices = tensorOf(index, "an index");
-        if (elementOf(indices).isInteger(1))
+        rows = tensorOf(index, "an index");
+        if (elementOf(rows).isInteger(1))
           fail(item.range, "an index by a mask has a shape that only the run knows",
                "choose with `where(mask, a, b)`, or weigh with the mask: `sum(where(mask, x, 0))`");
-        if (isFloat(indices) && !n)
-          fail(item.range, "an index is a whole number or a tensor of labels, found " + describe(index));
-        indices = cast(indices, builder.getI32Type());
+        // (A list of numbers that only the run knows is a tensor of floats.)
+        if (isFloat(rows) && !n && !l)
+          fail(item.range, "an index is a whole number or a tensor of labels, found " + describe(index),
+               "`i32(x)` makes whole numbers of numbers");
+        auto *labels = as<Tensor>(index);
+        if (labels && labels->classes && labels->classes <= size) // each is an index
+          rows = cast(rows, builder.getI32Type());
+        else
+          rows = whole(rows, size, true, builder.getI32Type(), "index",
+                       "axis " + std::to_string(axis) + " of " + describe(base));
       }
-      gathers.push_back({int64_t(shape.size()), indices});
+      gathers.push_back({int64_t(shape.size()), rows});
       shape.push_back(size); // for now
       ++axis;
       break;
@@ -408,6 +439,8 @@ Val Elaborator::evalField(const ast::Field &expr) {
     fail(expr.field.range, describe(base) + " has no `" + field + "`" + (known.empty() ? "" : "; it has " + known),
          help);
   };
+  if (isStack(base) && (field == "shape" || field == "size" || field == "ndim" || field == "T"))
+    base = tensor(tensorOf(base, "a list that is read as a tensor"));
   switch (base->kind) {
   case Kind::Poison:
     throw Failure{};

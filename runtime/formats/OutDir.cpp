@@ -49,7 +49,7 @@ struct Descriptor {
   }
 };
 
-/// ASCII only: enough that "Loss.svg" and "loss.svg" are kept apart where case does not count.
+/// ASCII only: enough that "Loss.svg" and "loss.svg" are kept apart on file systems where case does not count.
 std::string lower(std::string text) {
   for (char &c : text)
     if (c >= 'A' && c <= 'Z')
@@ -118,6 +118,22 @@ bool isTemporaryName(std::string_view name) {
   return dot != std::string_view::npos && dot > 0 && dot + 1 < name.size() && name[dot] == '.';
 }
 } // namespace
+
+/// Whether "a" and "A" are one file in this folder: on FAT, on shares of other systems. Linux's own tell case apart.
+static bool ignoresCase(int folder) {
+  const std::string name = temporaryName("case", 0);
+  Descriptor file(openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (file.fd < 0)
+    return false; // the first file that is written says why
+  std::string other = name;
+  std::transform(other.begin(), other.end(), other.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
+  struct stat mine, its;
+  const bool isOne = fstat(file.fd, &mine) == 0 && fstatat(folder, other.c_str(), &its, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     mine.st_ino == its.st_ino && mine.st_dev == its.st_dev;
+  unlinkat(folder, name.c_str(), 0);
+  return isOne;
+}
 
 struct AtomicFile::State {
   Descriptor folder;
@@ -316,12 +332,15 @@ struct OutDir::State {
   Descriptor folder;
   std::mutex names;                                      // of all below
   std::map<std::string, std::string, std::less<>> stems; // name given → name used
-  std::map<std::string, std::string> stemOwner;          // lower-case stem → name given
-  std::map<std::string, std::string> fileOwner;          // lower-case file → name given
+  bool ignoresCase = false;                              // the file system
+  std::map<std::string, std::string> stemOwner;          // identity of a stem → name given
+  std::map<std::string, std::string> fileOwner;          // identity of a file → name given
   std::vector<std::pair<std::string, std::string>> requests;
 
+  /// Equal where the file system has one file for both.
+  std::string identity(const std::string &name) const { return ignoresCase ? lower(name) : name; }
   bool taken(const std::map<std::string, std::string> &owners, const std::string &key, std::string_view name) const {
-    auto it = owners.find(lower(key));
+    auto it = owners.find(identity(key));
     return it != owners.end() && it->second != name;
   }
 };
@@ -358,6 +377,7 @@ OutDir::OutDir(const std::string &path, Existing existing) : state(std::make_uni
     fail("the folder {} cannot be looked into: {}; choose another with --out", place, error.message());
   if (existing == Existing::refuse && !s.wasEmpty)
     fail("the folder {} already holds results; choose another with --out, or replace them with --force", place);
+  s.ignoresCase = ignoresCase(s.folder.fd);
 }
 
 OutDir::~OutDir() = default;
@@ -386,10 +406,10 @@ std::string OutDir::fileName(std::string_view name, std::string_view extension) 
          ++i)
       stem = fmt::format("{}-{}", base, i);
     s.stems.emplace(name, stem);
-    s.stemOwner.emplace(lower(stem), name);
+    s.stemOwner.emplace(s.identity(stem), name);
   }
   std::string file = stem + std::string(extension);
-  if (s.fileOwner.emplace(lower(file), name).second)
+  if (s.fileOwner.emplace(s.identity(file), name).second)
     s.requests.emplace_back(name, extension);
   return file;
 }

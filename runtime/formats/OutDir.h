@@ -90,9 +90,9 @@ public:
 
   /// A name for a file of this folder that is safe everywhere: letters (any script), digits, space and -_,=.()[]+ are
   /// kept, everything else becomes _, leading dots and dashes go, long names are cut, an empty one is "untitled". The
-  /// same `name` gives the same answer; two names never share a file, also where case does not count. `extension` with
-  /// its dot:
-  /// ".csv", ".plot.csv". No folder in it; path() + "/" + fileName() is the path.
+  /// same `name` gives the same answer; two names never share a file: the second gets a number. Names that differ by
+  /// case alone need none, unless the file system does not tell case apart. `extension` with its dot: ".csv",
+  /// ".plot.csv". No folder in it; path() + "/" + fileName() is the path.
   std::string fileName(std::string_view name, std::string_view extension);
   /// fileName() with the folder before it.
   std::string path(std::string_view name, std::string_view extension);

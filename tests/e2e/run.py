@@ -27,6 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import cases
+import facts
 
 HWC, CPU = None, None
 COMPILING = ("check", "build", "run", "emit", "bench", "gradcheck")
@@ -160,6 +161,58 @@ for _name, _source, _words, *_files in cases.LANGUAGE + cases.TABLES:
         write(where, {"model.hw": source, **files})
         bad(where, "run", "model.hw", "--out", "out", words=words, seconds=60)
     TESTS.append((f"bad input: {_name}", _case))
+
+
+def numbers_of(value):
+    return [n for part in value for n in numbers_of(part)] if isinstance(value, list) else [value]
+
+
+def is_number(cell, value):
+    got = float(cell)
+    if isinstance(value, facts.Exact) or math.isinf(value) or math.isnan(value):
+        return got == value or math.isnan(value) and math.isnan(got)
+    return abs(got - value) <= 3e-6 * (abs(value) or 1)
+
+
+@test
+def reference_facts(where):
+    """every sentence of docs/language.md that states a fact has a program that shows it"""
+    write(where, {"model.hw": facts.COMMON + "".join(
+        statements + ("\n" if statements else "") + "record fact%d: %s\n" % (i, ", ".join(f"v{k} = {e}" for k, e in enumerate(values)))
+        for i, (_, statements, values) in enumerate(facts.FACTS)), "saving.hw": facts.SAVING})
+    good(where, "run", "model.hw", "--out", "facts", seconds=300)
+    wrong = []
+    for i, (quote, _, values) in enumerate(facts.FACTS):
+        (names, cells), got = csv_rows(os.path.join(where, "facts", f"fact{i}.csv")), {}
+        for name, cell in zip(names, cells):
+            got.setdefault(name.split("[")[0], []).append(cell)
+        for k, (expression, value) in enumerate(values.items()):
+            wanted = numbers_of(value)
+            if len(got[f"v{k}"]) != len(wanted) or not all(map(is_number, got[f"v{k}"], wanted)):
+                wrong.append(f"{quote!r}: {expression} is {got[f'v{k}']}, not {wanted}")
+    good(where, "run", "saving.hw", "--out", "saved")
+    for quote, files in facts.FILES:
+        for name, content in files.items():
+            path = os.path.join(where, "saved", name)
+            if not os.path.exists(path) or content and content not in open(path, "rb").read():
+                wrong.append(f"{quote!r}: {name} {'lacks ' + repr(content) if os.path.exists(path) else 'is not there'}")
+    for i, (quote, program, words) in enumerate(facts.ERRORS):
+        write(where, {f"error{i}/model.hw": program})
+        command = ["run", f"error{i}/model.hw", "--out", f"out{i}"] if program.startswith(facts.RUN) else ["check", f"error{i}/model.hw"]
+        result = run(where, *command)
+        if result.code != 1 or not re.search(words, result.err):
+            wrong.append(f"{quote!r}: no error /{words}/: {result}")
+    text = [(heading, re.sub(r"\s+", " ", sentence)) for heading, sentence in facts.sentences(open(os.path.join(ROOT, "docs", "language.md")).read())]
+    quotes = [quote for quote, *_ in (*facts.FACTS, *facts.ERRORS, *facts.FILES)]
+    elsewhere = [quote for quote, _ in facts.ELSEWHERE]
+    for quote in {*quotes, *elsewhere, *facts.NO_CLAIM}:
+        found = [s for h, s in text if s.startswith(quote) or quote == "#" + h]
+        if not found or (len(found) > 1 and quote in quotes):
+            wrong.append(f"{quote!r} begins {len(found)} sentences of docs/language.md")
+    for heading, sentence in text:
+        if not any(sentence.startswith(quote) or quote == "#" + heading for quote in (*quotes, *elsewhere, *facts.NO_CLAIM)):
+            print(f"docs/language.md, {heading}: no fact shows {sentence[:100]!r}; see tests/e2e/facts.py")
+    check(not wrong, f"{len(wrong)} facts: " + "\n".join(wrong))
 
 
 @test

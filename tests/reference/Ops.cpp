@@ -413,6 +413,19 @@ Results windowSpread(Operation *op, Operands x) {
 /// The row of a tensor of `size` rows that an index names.
 size_t rowAt(Number index, int64_t size) { return size_t(std::clamp<Number>(index, 0, Number(size - 1))); }
 
+/// What is outside makes 0: the run ends of it.
+Results whole(Operation *op, Operands x) {
+  auto w = cast<WholeOp>(op);
+  return fill(op, [&](ArrayRef<int64_t> index) -> Number {
+    Number number = at(x[0], index), count = Number(w.getCount());
+    if (w.getCut())
+      number = std::trunc(number);
+    if (w.getFromEnd() && number < 0)
+      number += count;
+    return number >= 0 && number < count && number == std::floor(number) ? number : 0;
+  });
+}
+
 Results gather(Operation *op, Operands x) {
   Tensor out = empty(resultType(op));
   int64_t rows = x[0].type.getDimSize(0);
@@ -610,6 +623,7 @@ const llvm::StringMap<Rule> &rules() {
       {"window_sum", windowSum},
       {"window_spread", windowSpread},
       // Index.
+      {"whole", whole},
       {"gather", gather},
       {"scatter_add", scatterAdd},
       {"reduce_max", reduceMax},

@@ -356,7 +356,19 @@ std::vector<Row> makeRows() {
   row({"window_sum", pooled("window_sum", &Pooling::x, &Pooling::pooled, false), {{0}}, true});
   row({"window_spread", pooled("window_spread", &Pooling::pooled, &Pooling::x, false), {{0}}, true});
 
-  // Index.
+  // Index. (What is outside makes 0, until the run ends.)
+  static const std::string named = "what \"index\" outside \"axis 0\" : $x -> tensor<";
+  row({"whole", {
+      {"hw.whole %x below 5 " + named + "i32>", {{"i32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 5 " + named + "37xi32>", {{"37xi32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 5 from_end " + named + "3x11xi32>", {{"3x11xi32", Rows, 5}}, Derivative::None},
+      {"hw.whole %x below 2147483648 " + named + "33xi32>", {{"33xi32", Integer}}, Derivative::None},
+      {"hw.whole %x below 200 from_end " + named + "33xi32>", {{"33xui8", Integer}}, Derivative::None},
+      {"hw.whole %x below 100 from_end " + named + "33xi32>", {{"33xi8", Integer}}, Derivative::None},
+      {"hw.whole %x below 4294967296 " + named + "33xui32>", {{"33xui64", Integer}}, Derivative::None},
+      {"hw.whole %x below 3 " + named + "33xi32>", {{"33xT", Domain::Whole}}, Derivative::Zero},
+      {"hw.whole %x below 2 from_end cut " + named + "33xi32>", {{"33xT", Any}}, Derivative::Zero},
+      {"hw.whole %x below 4294967296 from_end cut " + named + "33xui32>", {{"33xT", Wide}}, Derivative::Zero}}});
   row({"gather", {
       {"hw.gather %x at %y : ($x, $y) -> tensor<T>", {{"5xT"}, {"i32", Rows, 5}}},
       {"hw.gather %x at %y : ($x, $y) -> tensor<17xT>", {{"5xT"}, {"17xi32", Rows, 5}}},

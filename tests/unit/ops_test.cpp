@@ -196,7 +196,8 @@ public:
                                           {"hw_run_convolution", reinterpret_cast<void *>(hw_run_convolution)},
                                           {"hw_cholesky", reinterpret_cast<void *>(hw_cholesky)},
                                           {"hw_triangular_solve", reinterpret_cast<void *>(hw_triangular_solve)},
-                                          {"hw_lu_solve", reinterpret_cast<void *>(hw_lu_solve)}};
+                                          {"hw_lu_solve", reinterpret_cast<void *>(hw_lu_solve)},
+                                          {"hw_whole", reinterpret_cast<void *>(hw_whole)}};
     loaded = backend::loadObject(object->object, symbols, error);
     if (!loaded)
       return error;

@@ -274,6 +274,36 @@ TEST_CASE("cholesky, triangular_solve and lu_solve solve what they say") {
   CHECK(result[1] == 0);
 }
 
+/// What failOutside() says of these numbers; empty if they are all within.
+template <class T> std::string outsideOf(std::vector<T> numbers, int32_t type, int32_t flags, int64_t below) {
+  std::vector<uint32_t> result(numbers.size());
+  hw_whole(type, flags, int64_t(numbers.size()), below, "index", "axis 0", "model.hw:1:2", numbers.data(),
+           result.data());
+  if (!foundOutside)
+    return "";
+  try {
+    failOutside();
+  } catch (const hw::Error &error) {
+    return error.what();
+  }
+}
+
+TEST_CASE("an index outside is told once, the first, and forgotten") {
+  CHECK(outsideOf<int32_t>({0, 5, 2}, HW_I32, 0, 6) == "");
+  CHECK(outsideOf<int32_t>({0, 6, -1}, HW_I32, 0, 6) == "model.hw:1:2: index 6 is outside axis 0");
+  CHECK(outsideOf<int32_t>({-6, -7, 9}, HW_I32, HW_FROM_END, 6) == "model.hw:1:2: index -7 is outside axis 0");
+  CHECK(outsideOf<double>({1, 0.5}, HW_F64, 0, 6) == "model.hw:1:2: index 0.5 is not a whole number");
+  CHECK(outsideOf<double>({1, 0.5, 5.9, -0.9, -6.5}, HW_F64, HW_FROM_END | HW_CUT, 6) == "");
+  CHECK(outsideOf<double>({-7}, HW_F64, HW_FROM_END | HW_CUT, 6) == "model.hw:1:2: index -7 is outside axis 0");
+  CHECK(outsideOf<float>({NAN}, HW_F32, HW_CUT, 6) == "model.hw:1:2: index nan is not a whole number");
+  CHECK(outsideOf<double>({4294967295.0}, HW_F64, 0, int64_t(1) << 32) == "");
+  CHECK(outsideOf<double>({4294967296.0}, HW_F64, 0, int64_t(1) << 32) != "");
+  CHECK(outsideOf<double>({-1e300}, HW_F64, HW_FROM_END, int64_t(1) << 32) != "");
+  CHECK(outsideOf<uint8_t>({1, 255}, HW_UI8, 0, 255) == "model.hw:1:2: index 255 is outside axis 0");
+  CHECK(outsideOf<uint64_t>({~uint64_t(0)}, HW_UI64, 0, 6) != "");
+  CHECK(!foundOutside);
+}
+
 TEST_CASE("eigenvalues and vectors of a symmetric matrix, and how far it is from one") {
   const double a[] = {2, 1, 0, 1, 2, 1, 0, 1, 2};
   double values[3], vectors[9];
