@@ -595,6 +595,7 @@ Val eigvals(Elaborator &e, Args &a) {
 Val hessian(Elaborator &e, Args &a) {
   Val gradient = e.gradient(a.positional[0], a.positional[1]);
   auto op = std::make_shared<Operator>();
+  Restore<Type> exact(e.meeting, e.f64());
   e.flatten(gradient, op->gradient);
   op->wrt = a.positional[1];
   op->weak = as<Tensor>(gradient) && as<Tensor>(gradient)->weak;

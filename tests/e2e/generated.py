@@ -19,7 +19,7 @@ class Numbers:
         r, n = self.r, self.number
         if depth <= 0:
             return r.choice([lambda: f"(0 + [{n()}, {n()}, {n()}])", lambda: f"linspace({n()}, {n()}, 3)", lambda: f"full([3], {n()})",
-                             lambda: f"{n()} * arange(3)", lambda: f"{n()} * ones([3])", lambda: f"eye(3)[{r.randrange(3)}]", lambda: f"zeros([3])",
+                             lambda: f"({n()} * arange(3))", lambda: f"({n()} * ones([3]))", lambda: f"eye(3)[{r.randrange(3)}]", lambda: f"zeros([3])",
                              lambda: f"(0 + [{n()} * k for k in 1..3])", lambda: f"[sin(k * {n()}) for k in 1..20][{r.randrange(17)}:][0:3]",
                              *([lambda: "A"] if self.strong else [])])()
         v, m = lambda: self.vector(depth - 1 - r.randrange(2)), lambda: self.matrix(depth - 1 - r.randrange(2))
@@ -35,7 +35,7 @@ class Numbers:
     def matrix(self, depth):
         r, n = self.r, self.number
         if depth <= 0:
-            return r.choice([lambda: "eye(3)", lambda: f"full([3, 3], {n()})", lambda: f"{n()} * eye(3)", lambda: f"reshape(linspace({n()}, {n()}, 9), [3, 3])"])()
+            return r.choice([lambda: "eye(3)", lambda: f"full([3, 3], {n()})", lambda: f"({n()} * eye(3))", lambda: f"reshape(linspace({n()}, {n()}, 9), [3, 3])"])()
         v, m = lambda: self.vector(depth - 1), lambda: self.matrix(depth - 1)
         return r.choice([lambda: f"(({v()} + 0)[:, None] * {v()})", lambda: f"({m()} @ {m()})", lambda: f"({m()} {r.choice('+-*')} {r.choice([m, n])()})",
                          lambda: f"stack([{v()}, {v()}, {v()}])", lambda: f"transpose({m()})"])()
@@ -105,6 +105,6 @@ class Batches:
         wrong = [lambda: f"sqrt(abs({w()}))", lambda: f"({w()} * {w()})", lambda: f"({w()} / {w()})", lambda: f"std({v()})", lambda: f"var({v()})", lambda: f"max({v()})",
                  lambda: f"({v()} + 0)[0]", lambda: f"(x.T @ x)[0, 0]", lambda: f"norm({v()})", lambda: f"max({w()}, 0)", lambda: f"mean({v()}) * x.shape[0]",
                  lambda: f"norm(grad(mean(net(x)^2), net))", lambda: f"mean({v()} - mean({v()}))", lambda: f"({v()} @ {v()})", lambda: f"argmax({v()})",
-                 lambda: f"sum(grad(mean(square(x)), x), axis = 1)", lambda: f"where({w()} > 0, {w()}, 1)", lambda: f"exp({w()})", lambda: f"len(y)", lambda: f"count(y)",
+                 lambda: f"sum(mean(grad(mean(square(x)), x), axis = 0))", lambda: f"where({w()} > 0, {w()}, 1)", lambda: f"exp({w()})", lambda: f"len(y)", lambda: f"count(y)",
                  lambda: f"(one_hot(label).T @ x)[1, 1] / {self.number()}", lambda: f"mean((x @ x.T)[0])", lambda: f"std(net(x))", lambda: f"mean(y[0:2])"]
         return r.choice(wrong if r.random() < 0.35 else good)()
