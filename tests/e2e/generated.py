@@ -80,7 +80,7 @@ class Batches:
         r = self.r
         if depth <= 0:
             return r.choice(["y", "x[:, 1]", "net(x)[:, 0]", "sum(x, axis = 1)", "max(x, axis = -1)", "one_hot(label)[:, 2]", "(x @ [1, 2, 3])", "pick(x, label)",
-                             "norm(net.linear1.weight) * y", "logsumexp(x)", "([4.0, 5, 6] + 0)[label]", "mean(reshape(x, [x.shape[0], 3, 1]), axis = [1, 2])",
+                             "(norm(net.linear1.weight) * y)", "logsumexp(x)", "([4.0, 5, 6] + 0)[label]", "mean(reshape(x, [x.shape[0], 3, 1]), axis = [1, 2])",
                              "reshape(reshape(x, [3 * x.shape[0], 1]) @ ones([1, 1]), [x.shape[0], 3])[:, 0]"])
         v = lambda: self.row(depth - 1)
         choices = [lambda: f"({v()} {r.choice('+-*')} {v()})", lambda: f"({v()} {r.choice('+-*')} {self.number()})", lambda: f"sin({v()})", lambda: f"where({v()} > 0.1, {v()}, 2)",

@@ -1312,10 +1312,15 @@ high = at(f64(low), f64(low.weights) + 0.1)
 E = mse(high(d.x), d.y)
 save high, H = dense(hessian(E, high)), J = jacobian(high(d.x), high), exact = f64(d.z), both = mix(high, n, 0.3)
 for i in 1..3 { A = A + 0.1 * i * ones([3]) }
-save A
+data c = csv("c.csv")
+data more = c[1:4] { q = 3 * p }
+save A, p = f64(c.p), q = f64(more.q) + A, scaled = f64((c.p - mean(c.p)) / std(c.p))
+E2 = mse(at(f64(low), 0.1 * f64(low.weights))(x), y) on d batch 4
+save E2
 """
     doubles = [0.1 + 0.37 * math.sin(3.7 * i) for i in range(12)]
-    write(where, {"model.hw": program, "a.npy": npy("<f8", (3,), struct.pack("<3d", 0.1, 1 / 3, -7.7)), "x.npy": npy("<f8", (6, 2), struct.pack("<12d", *doubles))})
+    write(where, {"model.hw": program, "a.npy": npy("<f8", (3,), struct.pack("<3d", 0.1, 1 / 3, -7.7)), "x.npy": npy("<f8", (6, 2), struct.pack("<12d", *doubles)),
+                  "c.csv": "p\n0.1\n0.7\n77.6\n1e-3\n"})
     good(where, "run", "model.hw", "--out", "mixed")
     good(where, "run", "model.hw", "--out", "f64", "--f64")
     for name in sorted(os.listdir(f"{where}/f64")):

@@ -148,6 +148,17 @@ TEST_CASE("mistakes are named, with their place") {
        step("mse(net(x), y)", "adam(0.1)"),
        {"lacks 1 argument\n", R"(adam\(lr = )"}},
       {"half a call in batches", net + "record t: a = mse(net(x)) on d batch 8\n", {"still lacks prediction"}},
+      {"f64 in an f32 loop",
+       data + "s = d.x[0]\nfor i in 1..3 { s = s + f64(d.x[i32(i)]) }\nsave s\n",
+       {"`s`, carried around this loop, is f32 and cannot become f64", R"(f64\(\.\.\.\))"}},
+      {"f64 weights chosen for f32 ones",
+       net + "other = where(mean(d.x) > 0, net, f64(net))\nsave other\n",
+       {"is f32 and cannot become f64"}},
+      {"an objective at weights of the other precision",
+       net + "fn own(f, w) = w - grad(f(w), w) * f(f64(w))\ntrain net on d for 1 epochs { minimize mse(net(x), y) with "
+             "own "
+             "}\n",
+       {"weights of its own type, f32, found f64"}},
       {"argument by position", "v = uniform(0, 1, [3])\n", {R"(model\.hw:1)", "2 positional", "shape"}},
       {"shapes of @", data + "v = d.x @ d.x\n", {R"(model\.hw:2)", "20", "3"}},
       {"shapes of +", data + "v = d.x + ones([7])\n", {R"(model\.hw:2)", "7", "3"}},
