@@ -15,6 +15,7 @@ constexpr const char *some = "it takes some of the samples, or puts them in anot
 constexpr const char *nonlinear = "what follows a mean over the samples is not linear in it";
 constexpr const char *across = "samples are compared with each other, or with a mean over the batch";
 constexpr const char *places = "it depends on the places of the samples in their batch";
+constexpr const char *drawn = "random numbers are drawn for the places of the samples in their batch";
 constexpr const char *gradientOfRows = "a derivative with respect to samples depends on how many a batch has";
 
 FromSamples mixed(const char *why, Operation *op) { return {FromSamples::Mixed, 0, 1, why, op}; }
@@ -50,7 +51,7 @@ FromSamples SampleFlow::result(Operation *op) {
   if (auto iota = dyn_cast<IotaOp>(op))
     return shapeOf(iota.getResult())[iota.getDim()] % samples == 0 ? mixed(places, op) : FromSamples{};
   if (isa<RandomBitsOp>(op) && hasSamples(op->getResult(0)))
-    return mixed(places, op);
+    return mixed(drawn, op);
   if (auto dense = dyn_cast<study::DenseOp>(op)) { // its columns are as what its body yields
     for (Operation &inner : dense.getBody().front())
       visit(&inner);

@@ -1294,11 +1294,12 @@ fn f(x, third = 0.3) {
   param b = [0.7]
   state seen: [1] = 0.3
   seen' = 0.9 * seen + 0.1 * mean(x @ w, axis = 0)
+  if training { x = x + 0.01 * normal(0, 1, shape = x.shape, seed = 3) }
   return (x + linspace(0, 0.1, 2)) @ w * third + b
 }
 fn mine(f, w, lr = 0.1) {
   state m = full([w.size], 0.1)
-  g = 0.9 * m + flat(grad(f(w), w))
+  g = 0.9 * m + flat(grad(f(w), w)) + 0.1 * random(shape = [w.size], seed = 5)
   m' = g
   return w - like(lr * g, w)
 }
