@@ -53,7 +53,7 @@ public:
                                       {"offset", slot.offset}});
     json::Object plan{{"version", 1},
                       {"name", input.name},
-                      {"precision", input.precision},
+                      {"precision", precision()},
                       {"quick", input.quick},
                       {"arena", arena},
                       {"scratch", input.scratch},
@@ -75,6 +75,23 @@ public:
   }
 
 private:
+  /// The types of what is trained, recorded and saved. Numbers by themselves are f64, and say nothing.
+  std::string precision() {
+    bool f32 = false, f64 = false;
+    module.walk([&](Operation *op) {
+      if (!llvm::isa<study::TrainOp, study::RecordOp, study::SaveOp>(op))
+        return;
+      for (Type type : op->getOperandTypes()) {
+        auto tensor = llvm::dyn_cast<RankedTensorType>(type);
+        f32 |= tensor && tensor.getElementType().isF32();
+        f64 |= tensor && tensor.getElementType().isF64() && tensor.getRank() > 0;
+      }
+    });
+    if (f32 && f64)
+      return "f32 and f64";
+    return f64 ? "f64" : f32 ? "f32" : input.precision;
+  }
+
   struct Slot {
     RankedTensorType type;
     int first, last;

@@ -205,6 +205,31 @@ struct MoveDown : RewritePattern {
   }
 };
 
+/// Numbers are f64, and what is made of them alone too, until they meet f32. Where they are only made, chosen or
+/// counted the f64 need not be.
+LogicalResult narrowAtSource(CastOp op, PatternRewriter &rewriter) {
+  if (!elementOf(op.getResult()).isF32() || !elementOf(op.getOperand()).isF64())
+    return failure();
+  Operation *source = op.getOperand().getDefiningOp();
+  if (!source)
+    return failure();
+  auto narrow = [&](Value value) -> Value { return rewriter.createOrFold<CastOp>(op.getLoc(), op.getType(), value); };
+  if (auto iota = llvm::dyn_cast<IotaOp>(source)) {
+    rewriter.replaceOpWithNewOp<IotaOp>(op, op.getType(), iota.getDim());
+    return success();
+  }
+  if (auto whole = llvm::dyn_cast<CastOp>(source); whole && !llvm::isa<FloatType>(elementOf(whole.getOperand()))) {
+    rewriter.replaceOp(op, narrow(whole.getOperand()));
+    return success();
+  }
+  if (auto select = llvm::dyn_cast<SelectOp>(source); select && select->hasOneUse()) {
+    rewriter.replaceOpWithNewOp<SelectOp>(op, op.getType(), select.getMask(), narrow(select.getOnTrue()),
+                                          narrow(select.getOnFalse()));
+    return success();
+  }
+  return failure();
+}
+
 /// x / c = x (1 / c) for a constant c: a last-bit difference, for a division in every element.
 LogicalResult divideByConstant(DivOp op, PatternRewriter &rewriter) {
   if (!isa<FloatType>(elementOf(op.getResult())) || !op.getRhs().getDefiningOp<ConstantOp>() ||
@@ -348,8 +373,9 @@ struct Simplify : PassWrapper<Simplify, OperationPass<ModuleOp>> {
     patterns.add<Rewrite<DotGeneralOp, absorbTranspose>, Rewrite<TransposeOp, swapFactors>>(&getContext(),
                                                                                             /*benefit=*/3);
     patterns.add<Rewrite<DotGeneralOp, outerProduct>>(&getContext(), /*benefit=*/2);
-    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<DivOp, divideByConstant>,
-                 Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
+    patterns
+        .add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<DivOp, divideByConstant>, Rewrite<CastOp, narrowAtSource>,
+             Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
     for (RegisteredOperationName name : getContext().getRegisteredOperations())
       if (isa<HwDialect>(name.getDialect()))
         name.getCanonicalizationPatterns(patterns, &getContext());

@@ -6,6 +6,7 @@
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -349,12 +350,27 @@ std::string loopSuffix(const std::vector<LoopValue> &loops) {
   return suffix;
 }
 
+/// How many of a slot's numbers are infinite or nan.
+static int64_t countNotFinite(const Slot &slot) {
+  auto count = [&](auto zero) {
+    const auto *numbers = reinterpret_cast<const decltype(zero) *>(slot.data);
+    return std::count_if(numbers, numbers + slot.bytes / sizeof zero, [](auto x) { return !std::isfinite(x); });
+  };
+  return slot.type == HW_F32 ? count(0.0f) : slot.type == HW_F64 ? count(0.0) : 0;
+}
+
 static TensorRef tensorOf(const Slot &slot) { return {*fileType(slot.type), slot.shape, slot.data}; }
 
 void Walk::save(SaveNode &node) {
   if (!options.out || replaying)
     return;
   const std::string name = node.name + loopSuffix(node.loops);
+  // A file may hold what is no number, as someone wants to see it; but not without a word.
+  for (size_t i = 0; i < node.slots.size() && options.progress; ++i)
+    if (const int64_t bad = countNotFinite(*node.slots[i]))
+      options.progress->print(
+          fmt::format("warning: {}'{}' is saved with {} infinite or nan{}", node.where.empty() ? "" : node.where + ": ",
+                      node.format == "npy" ? name : name + "." + node.names[i], bad, bad == 1 ? " value" : " values"));
   if (node.format == "npy")
     writeNpy(*options.out, name, tensorOf(*node.slots[0]));
   else if (node.format == "safetensors") {

@@ -44,11 +44,24 @@ Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
   return result;
 }
 
+Value Elaborator::exactly(const Val &value, const char *what) {
+  Restore<Type> exact(meeting, f64());
+  return tensorOf(value, what);
+}
+
+// A derivative in the form of `wrt`. Numbers have no type of their own, so neither has what a derivative is taken with
+// respect to if it is made of these: it then has that of E.
+Val Elaborator::derivative(const Val &wrt, ArrayRef<Value> values, const Val &of, Type element) {
+  if (!isWeak(wrt))
+    return like(wrt, values);
+  return isWeak(of) ? weak(values[0]) : tensor(cast(values[0], element));
+}
+
 Value Elaborator::scalarLoss(const Val &value, const char *function) {
   auto *t = as<Tensor>(value);
   if (!t && as<Number>(value))
     fail(std::string("`") + function + "` differentiates " + describe(value) + ", which no tensor flows into");
-  Value v = tensorOf(value, "a scalar to differentiate");
+  Value v = exactly(value, "a scalar to differentiate");
   if (typeOf(v).getRank() != 0)
     fail(std::string("`") + function + "` differentiates a scalar, found " + describe(value),
          "reduce it first: `mean(...)` or `sum(...)`; `jacobian` takes a tensor");
@@ -75,7 +88,7 @@ Val Elaborator::gradient(const Val &of, const Val &wrt) {
   for (Value v : values)
     types.push_back(v.getType());
   auto op = GradOp::create(builder, loc(), TypeRange(types), loss, ValueRange(values));
-  return like(wrt, SmallVector<Value>(op.getResults()));
+  return derivative(wrt, SmallVector<Value>(op.getResults()), of, elementOf(loss));
 }
 
 //===-- Vectors -------------------------------------------------------------------------------------------------===//
@@ -91,7 +104,7 @@ Value Elaborator::flat(ArrayRef<Value> values) {
   return parts.size() == 1 ? parts[0] : Value(ConcatOp::create(builder, loc(), ValueRange(parts), 0));
 }
 
-std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like) {
+std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like, Type element) {
   std::vector<Value> parts;
   int64_t at = 0;
   for (Value v : like) {
@@ -100,14 +113,16 @@ std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like) {
     if (like.size() > 1)
       part = SliceOp::create(builder, loc(), flat, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{at + size},
                              ArrayRef<int64_t>{1});
-    parts.push_back(cast(reshape(part, shapeOf(v)), elementOf(v)));
+    parts.push_back(cast(reshape(part, shapeOf(v)), element ? element : elementOf(v)));
     at += size;
   }
   return parts;
 }
 
 // A direction in the form of `wrt`: weights tensor by tensor, or a flat vector cut up.
-std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, const char *what) {
+std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, const char *what, Type element) {
+  Restore<Type> exact(meeting, f64());
+  auto type = [&](Value like) { return element ? element : elementOf(like); };
   int64_t size = 0;
   for (Value w : wrt)
     size += typeOf(w).getNumElements();
@@ -121,16 +136,16 @@ std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, con
       fail(std::string(what) + " has " + std::to_string(as<Weights>(v)->size()) +
            " numbers in other tensors than the " + std::to_string(size) + " that it meets");
     for (size_t i = 0; i < values.size(); ++i)
-      values[i] = cast(values[i], elementOf(wrt[i]));
+      values[i] = cast(values[i], type(wrt[i]));
     return values;
   }
   Value t = floatTensorOf(v, what);
   if (wrt.size() == 1 && shapeOf(t) == shapeOf(wrt[0]))
-    return {cast(t, elementOf(wrt[0]))};
+    return {cast(t, type(wrt[0]))};
   if (typeOf(t).getRank() != 1 || shapeOf(t)[0] != size)
     fail(std::string(what) + " must have the form of what it meets, or be a vector of its " + std::to_string(size) +
          " numbers; found " + describe(v));
-  return cut(t, wrt);
+  return cut(t, wrt, element);
 }
 
 Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
@@ -143,6 +158,8 @@ Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
       JvpOp::create(builder, loc(), TypeRange(types), ValueRange(op.gradient), ValueRange(wrt), ValueRange(tangents));
   if (auto *t = as<Tensor>(v); t && !as<Tensor>(op.wrt))
     return tensor(flat(SmallVector<Value>(product.getResults())));
+  if (op.weak)
+    return weak(product.getResult(0));
   return like(op.wrt, SmallVector<Value>(product.getResults()));
 }
 
@@ -177,8 +194,13 @@ Val Elaborator::denseMatrix(const Operator &op) {
   int64_t size = 0;
   for (Value v : wrt)
     size += typeOf(v).getNumElements();
-  return tensor(perUnitVector(*this, size, elementOf(wrt[0]),
-                              [&](Value v) { return as<Tensor>(hessianProduct(op, tensor(v)))->ssa; }));
+  Type element = elementOf(op.gradient[0]);
+  for (Value v : op.gradient)
+    if (elementOf(v).isF64())
+      element = f64();
+  Value matrix =
+      perUnitVector(*this, size, element, [&](Value v) { return as<Tensor>(hessianProduct(op, tensor(v)))->ssa; });
+  return op.weak ? weak(matrix) : tensor(matrix);
 }
 
 Val Elaborator::jacobian(const Val &of, const Val &wrt) {
@@ -189,7 +211,7 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
     flatten(of, all);
     out = flat(all);
   } else {
-    out = tensorOf(of, "a tensor to differentiate");
+    out = exactly(of, "a tensor to differentiate");
   }
   if (!isFloat(out))
     fail("`jacobian` differentiates numbers, found " + describe(of));
@@ -202,7 +224,8 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
                          ValueRange(cut(v, values)))
         .getResult(0);
   });
-  return tensor(TransposeOp::create(builder, loc(), transposed, ArrayRef<int64_t>{1, 0}));
+  Value matrix = TransposeOp::create(builder, loc(), transposed, ArrayRef<int64_t>{1, 0});
+  return isWeak(of) ? weak(matrix) : tensor(matrix);
 }
 
 //===-- The objective -------------------------------------------------------------------------------------------===//
@@ -222,8 +245,13 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
     return objective.value;
   IRMapping mapping;
   for (size_t i = 0; i < given.size(); ++i) {
-    if (given[i].getType() != objective.arguments[i].getType())
+    if (shapeOf(given[i]) != shapeOf(objective.arguments[i]))
       fail(range, "the objective takes weights of the shapes it was made for");
+    if (elementOf(given[i]) != elementOf(objective.arguments[i]))
+      fail(range,
+           std::string("the objective takes weights of its own type, ") +
+               (elementOf(objective.arguments[i]).isF64() ? "f64, found f32" : "f32, found f64"),
+           elementOf(objective.arguments[i]).isF64() ? "`f64(w)`" : "`f32(w)`");
     mapping.map(objective.arguments[i], given[i]);
   }
   std::vector<Value> roots;

@@ -9,12 +9,14 @@
 
 #include "frontend/elaborate/Elaborate.h"
 #include "frontend/elaborate/Value.h"
+#include "ir/Precision.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/ScopeExit.h"
 
+#include <cmath>
 #include <functional>
 
 namespace hw::lang {
@@ -216,6 +218,7 @@ public:
   //===-- Calls -------------------------------------------------------------------------------------------------===//
   Val call(const Val &callee, std::vector<Val> args, SourceRange range, std::map<std::string, Val> keywords = {},
            std::vector<SourceRange> ranges = {}, const std::string &boundTo = {}, bool piped = false);
+  Val applyBuiltin(const Builtin &builtin, Args &arguments);
   Val callFn(const Fn &fn, std::vector<Val> args, SourceRange range);
   Val callObjective(const Objective &objective, const Val &weights, SourceRange range);
   Val applyNet(const Net &net, std::vector<Val> args, SourceRange range);
@@ -226,12 +229,27 @@ public:
   std::string newPath(const std::string &base, bool bound);
 
   //===-- Numbers, tensors --------------------------------------------------------------------------------------===//
+  // A size in a shape, as a number.
+  Val sizeNumber(double size) {
+    auto n = std::make_shared<Number>();
+    n->known = size;
+    n->samples = sampleProbe && std::fmod(size, double(sampleProbe)) == 0;
+    return n;
+  }
   mlir::Location loc();
   mlir::Type f64() { return builder.getF64Type(); }
-  mlir::Type defaultFloat() { return options.f64 ? builder.getF64Type() : mlir::Type(builder.getF32Type()); }
+  mlir::Type programFloat() { return options.f64 ? builder.getF64Type() : mlir::Type(builder.getF32Type()); }
+  // The type that numbers, and tensors made of numbers alone, take here: what they meet decides (`Meeting`); what meets
+  // nothing is kept in the program's.
+  mlir::Type defaultFloat() { return meeting ? meeting : programFloat(); }
+  // `value` in the type that a place has in which it is kept: a column, a parameter, a loop's variable. The language
+  // says so, and `roundTrips` does not mind it.
+  mlir::Value kept(mlir::Value value, mlir::Type element);
+  mlir::Value kept(const Val &value, llvm::ArrayRef<int64_t> shape, mlir::Type element);
   mlir::RankedTensorType tensorType(llvm::ArrayRef<int64_t> shape, mlir::Type element);
   mlir::Value scalar(const Number &number); // tensor<f64>; boolean: tensor<i1>
-  mlir::Value scalarF64(const Val &value);  // a number or a rank-0 tensor, as tensor<f64>
+  void notOfSamples(const Number &number);
+  mlir::Value scalarF64(const Val &value); // a number or a rank-0 tensor, as tensor<f64>
   mlir::Value splat(llvm::ArrayRef<int64_t> shape, mlir::Type element, double value);
   mlir::Value cast(mlir::Value value, mlir::Type element);
   /// The value as whole numbers of an integer type, from 0 to `count` - 1, or with `fromEnd` from -count, counted from
@@ -271,13 +289,16 @@ public:
   void flatten(const Val &value, std::vector<mlir::Value> &to);
   Val unflatten(const Val &like, llvm::ArrayRef<mlir::Value> &values, const std::set<unsigned> &loops);
   // The tensors of `value`, of the types that flatten(like) has. `name` is for the message if they cannot have them.
+  // A variable keeps its type, so f64 for f32 is an error; what is `stored` (weights, states) takes the place's type.
   std::vector<mlir::Value> flattenLike(const Val &value, const Val &like, llvm::ArrayRef<mlir::Type> types,
-                                       const std::string &name, SourceRange range);
+                                       const std::string &name, SourceRange range, bool stored = false);
   bool carriable(const Val &value);
 
   //===-- Derivatives -------------------------------------------------------------------------------------------===//
   std::vector<mlir::Value> differentiable(const Val &value, const char *function);
   Val like(const Val &shape, llvm::ArrayRef<mlir::Value> values); // the values in the form of a net's weights, a tensor
+  mlir::Value exactly(const Val &value, const char *what);        // the tensor, numbers and what is made of them in f64
+  Val derivative(const Val &wrt, llvm::ArrayRef<mlir::Value> values, const Val &of, mlir::Type element);
   mlir::Value scalarLoss(const Val &value, const char *function);
   void requireFlow(llvm::ArrayRef<mlir::Value> of, llvm::ArrayRef<mlir::Value> wrt, const char *function);
   // Runs the body of `train` once in the current block; the scope of the turn is `turn`.
@@ -296,9 +317,10 @@ public:
   Val jacobian(const Val &of, const Val &wrt);
   Val gradcheck(Args &args);
   // v [n] cut into tensors shaped as `like`.
-  std::vector<mlir::Value> cut(mlir::Value flat, llvm::ArrayRef<mlir::Value> like);
+  std::vector<mlir::Value> cut(mlir::Value flat, llvm::ArrayRef<mlir::Value> like, mlir::Type element = {});
   mlir::Value flat(llvm::ArrayRef<mlir::Value> values);
-  std::vector<mlir::Value> vectorLike(const Val &v, llvm::ArrayRef<mlir::Value> wrt, const char *what);
+  std::vector<mlir::Value> vectorLike(const Val &v, llvm::ArrayRef<mlir::Value> wrt, const char *what,
+                                      mlir::Type element = {});
 
   //===-- Random ------------------------------------------------------------------------------------------------===//
   Val random(Args &args);
@@ -311,7 +333,10 @@ public:
   mlir::Value rowsOf(mlir::Value whole,
                      mlir::Value rows); // whole[rows], computed from the bytes of a file where it can
   Val columnRows(const DataColumn &column, mlir::Value rows);
-  Val columnWhole(const DataColumn &column) { return tensor(column.whole, column.classes); }
+  Val columnWhole(const DataColumn &column) {
+    return column.exact ? weak(column.exact) : tensor(column.whole, column.classes);
+  }
+  Val addTo(Data &data, const std::string &name, const Val &value);
   Val sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text);
   const Data &dataOf(const Val &value, SourceRange range);
   void defineColumns(const Data &data, mlir::Value rows, SourceRange range);
@@ -352,6 +377,8 @@ public:
   unsigned inFunction = 0;
   int64_t sampleProbe = 0; // a batch size that nothing else has, while looking for the axis of the samples
   unsigned meanDepth = 0;
+  int64_t lastBatch = 0; // rows of an epoch's last batch, while its step is elaborated
+  mlir::Type meeting;    // see defaultFloat
 
   struct CallSite {
     const ast::Fn *fn;
@@ -383,6 +410,24 @@ public:
 private:
   T &variable;
   T old;
+};
+
+// While one operation looks at its operands: these decide which type numbers and weak tensors take in it. If all are
+// weak, they are f64, and so is the result, which is weak again.
+class Meeting {
+public:
+  // Bytes, masks and labels are of the program's type in arithmetic; what only moves elements leaves them as they are.
+  enum Whole { AreNumbers, AreIndices };
+  Meeting(Elaborator &e, llvm::ArrayRef<Val> operands, Whole whole = AreNumbers);
+  Val settle(const Val &result) const;
+  bool allWeak() const { return !strong; }
+
+private:
+  void add(const Val &value);
+  Elaborator &e;
+  mlir::Type strong;
+  bool hasWeak = false, hasWhole = false;
+  Restore<mlir::Type> restore;
 };
 
 class ScopeGuard {

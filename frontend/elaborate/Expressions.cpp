@@ -415,7 +415,7 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
       v = TransposeOp::create(builder, loc(), v, back);
     }
   }
-  return tensor(v, t->classes);
+  return t->weak ? weak(v) : tensor(v, t->classes);
 }
 
 //===-- Fields --------------------------------------------------------------------------------------------------===//
@@ -423,10 +423,10 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
 Val Elaborator::evalField(const ast::Field &expr) {
   Val base = eval(*expr.base);
   const std::string &field = expr.field.text;
-  auto shapeList = [](ArrayRef<int64_t> shape) {
+  auto shapeList = [&](ArrayRef<int64_t> shape) {
     std::vector<Val> sizes;
     for (int64_t s : shape)
-      sizes.push_back(number(double(s)));
+      sizes.push_back(sizeNumber(double(s)));
     return list(std::move(sizes));
   };
   auto unknown = [&](std::vector<std::string> names) -> Val {
@@ -449,14 +449,17 @@ Val Elaborator::evalField(const ast::Field &expr) {
     if (field == "shape")
       return shapeList(shapeOf(v));
     if (field == "size")
-      return number(double(typeOf(v).getNumElements()));
+      return sizeNumber(double(typeOf(v).getNumElements()));
     if (field == "ndim")
       return number(double(typeOf(v).getRank()));
     if (field == "T") {
       SmallVector<int64_t> order;
       for (int64_t i = typeOf(v).getRank(); i-- > 0;)
         order.push_back(i);
-      return order.size() < 2 ? base : tensor(TransposeOp::create(builder, loc(), v, order), as<Tensor>(base)->classes);
+      if (order.size() < 2)
+        return base;
+      v = TransposeOp::create(builder, loc(), v, order);
+      return as<Tensor>(base)->weak ? weak(v) : tensor(v, as<Tensor>(base)->classes);
     }
     return unknown({"shape", "size", "ndim", "T"});
   }
@@ -604,6 +607,7 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
     // The element's shape, from a copy that is thrown away.
     std::vector<int64_t> shape;
     Type element;
+    bool allWeak = false;
     try {
       {
         OpBuilder::InsertionGuard guard(builder);
@@ -611,7 +615,10 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
         builder.setInsertionPointToEnd(&scratch);
         ScopeGuard scopeGuard(*this, Scope::Block);
         bind(runtime(splat({}, f64(), 0), {id}));
-        Value v = floatTensorOf(eval(*expr.element), "a comprehension's elements");
+        Val value = eval(*expr.element);
+        Meeting meet(*this, {value});
+        allWeak = meet.allWeak();
+        Value v = floatTensorOf(value, "a comprehension's elements");
         shape.assign(shapeOf(v).begin(), shapeOf(v).end());
         element = elementOf(v);
       }
@@ -635,7 +642,7 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
                                  ArrayRef<int64_t>{0});
       Value next = SelectOp::create(builder, loc(), all.getType(), mask, broadcastTo(v, shape), all);
       study::YieldOp::create(builder, loc(), ValueRange{next});
-      return tensor(op.getResult(0));
+      return allWeak ? weak(op.getResult(0)) : tensor(op.getResult(0));
     } catch (const NeedUnroll &need) {
       if (need.loop != id)
         throw;

@@ -197,6 +197,14 @@ std::optional<Elaborated> Elaborator::run() {
     diagnostics.error({}, "the compiler made an invalid program from this file (a defect of the compiler): " + problem);
     return std::nullopt;
   }
+  if (options.lint || std::getenv("HW_LINT"))
+    for (Operation *op : roundTrips(*module)) {
+      std::string place;
+      llvm::raw_string_ostream(place) << op->getLoc();
+      diagnostics.error({}, "an f64 value was rounded to f32 on its way (a defect of the compiler): " + place);
+      return std::nullopt;
+    }
+  eraseKept(*module);
   Elaborated result;
   result.module = std::move(module);
   result.settings = std::move(settings);
@@ -613,7 +621,8 @@ bool Elaborator::runUnrolled(const ast::For &stmt, size_t clause, const Val &ite
       start[0] = i;
       limit[0] = i + 1;
       Value row = SliceOp::create(builder, loc(), rows, start, limit, stride);
-      items.push_back(tensor(reshape(row, shapeOf(rows).drop_front())));
+      row = reshape(row, shapeOf(rows).drop_front());
+      items.push_back(isWeak(iterable) ? weak(row) : tensor(row, as<Tensor>(iterable)->classes));
     }
   }
   size_t depth = loops.size();
@@ -693,8 +702,9 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
         value = binary(Bin::Add, rows->first, binary(Bin::Mul, step, runtime(index, {id})));
       } else {
         Value row = GatherOp::create(builder, loc(), rows->ssa, cast(index, builder.getI32Type()));
-        value =
-            typeOf(row).getRank() == 0 && isFloat(row) ? runtime(cast(row, f64()), {id}) : tensor(row, rows->classes);
+        value = typeOf(row).getRank() == 0 && isFloat(row) ? runtime(cast(row, f64()), {id})
+                : rows->weak                               ? weak(row)
+                                                           : tensor(row, rows->classes);
       }
       ScopeGuard scopeGuard(*this, Scope::Block);
       if (c.names.size() != 1)

@@ -113,6 +113,10 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   NetContext context;
   context.mode = NetContext::Optimiser;
   context.filling = step->trial;
+  context.element = builder.getF32Type();
+  for (Value v : w)
+    if (elementOf(v).isF64())
+      context.element = f64();
   if (step->trial) {
     context.code = std::make_shared<NetCode>();
     step->optimisers.push_back({fn->name(), context.code, {}, {}});
@@ -133,7 +137,7 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   for (Value v : w)
     types.push_back(v.getType());
   std::vector<Value> next =
-      flattenLike(result, weights, types, "what `" + fn->name() + "` returns", stmt.optimizer->range);
+      flattenLike(result, weights, types, "what `" + fn->name() + "` returns", stmt.optimizer->range, true);
   for (size_t i = 0; i < places.size(); ++i)
     step->nets[places[i].net].next[places[i].index] = next[i];
   Step::Optimiser &slot = step->optimisers[k];
@@ -590,8 +594,10 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     study::YieldOp::create(builder, loc(), ValueRange(yields));
   };
   fillStep(op.getStep(), batch);
-  if (batch && data.rows % batch)
+  if (batch && data.rows % batch) {
+    Restore<int64_t> last(lastBatch, data.rows % batch);
     fillStep(op.getTail(), data.rows % batch);
+  }
 
   for (size_t k = 0; k < trial.everies.size(); ++k) {
     const ast::Every &every = *trial.everies[k];

@@ -34,6 +34,18 @@ Val tensor(mlir::Value ssa, int64_t classes) {
   return t;
 }
 
+Val weak(mlir::Value ssa) {
+  auto t = std::make_shared<Tensor>();
+  t->ssa = ssa;
+  t->weak = elementOf(ssa).isF64();
+  return t;
+}
+
+bool isWeak(const Val &value) {
+  auto *t = as<Tensor>(value);
+  return t && t->weak;
+}
+
 Val string(std::string text) {
   auto s = std::make_shared<String>();
   s->text = std::move(text);

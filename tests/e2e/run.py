@@ -28,6 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import cases
 import facts
+import generated
 
 HWC, CPU = None, None
 COMPILING = ("check", "build", "run", "emit", "bench", "gradcheck")
@@ -1254,6 +1255,12 @@ def data_files(where):
     check(open(f"{where}/out/c.npy", "rb").read().endswith(body), "the array read is not the array written")
 
 
+def npy(kind, shape, data):
+    """The bytes of an .npy file."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + data
+
+
 def near(a, b, tolerance=1e-12):
     return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3)
 
@@ -1272,8 +1279,7 @@ train net on d batch 3 ordered for 2 epochs {
 }
 save end = net
 E = mse(net(x), y) on d batch 3
-record whole: loss = E, alone = mse(net(x), y) on d, big = mse(net(x), y) on d batch 100, slope = norm(grad(E, net)),
-  slopes = norm(grad(mse(net(x), y), net)) on d batch 3
+record whole: loss = E, alone = mse(net(x), y) on d, big = mse(net(x), y) on d batch 100, slope = norm(grad(E, net))
 outputs = net(x) on d batch 3
 save outputs
 """})
@@ -1297,9 +1303,7 @@ save outputs
     rows = csv_rows(f"{where}/out/whole.csv")
     found = dict(zip(rows[0], map(float, rows[1])))
     loss, dw, db = loss_and_slope(w, b, range(7))
-    each = [loss_and_slope(w, b, rows) for rows in batches]
-    expected = {"loss": loss, "alone": loss, "big": loss, "slope": (dw * dw + db * db)**0.5,
-                "slopes": sum(len(r) * (p * p + q * q)**0.5 for r, (_, p, q) in zip(batches, each)) / 7}
+    expected = {"loss": loss, "alone": loss, "big": loss, "slope": (dw * dw + db * db)**0.5}
     check(found.keys() == expected.keys() and all(near(found[k], expected[k]) for k in expected), f"{found}, expected {expected}")
     check(all(near(a, w * b_ + b) for a, b_ in zip(numbers("outputs"), x)), "the outputs of the batches are not joined in order")
 
@@ -1388,6 +1392,141 @@ train c on d for 3 steps { minimize c.w with sgd(lr = 0.25) }
         run = json.load(open(f"{where}/out/run.json"))
         losses = [training["loss"] for training in run["trainings"]]
         check(close(losses[2:], [0.5]), f"the loss that is a weight, before its update: {losses}")
+
+
+@test
+def batches_or_refusals(where):
+    """random expressions on a data set: in batches each is refused, or is the whole's value"""
+    head = """data d { x = normal(0, 1, shape = [10, 3], seed = 1); y = normal(0, 1, shape = [10], seed = 2); label = randint(3, shape = [10], seed = 3) }
+fn small(x) = x |> linear(2) |> tanh |> linear(1)
+net = init(small, d.x, seed = 1)
+"""
+    make = generated.Batches(20261128)
+    wanted = [make.row(2) if i % 4 == 0 else make.whole(3) for i in range(300)]
+    lines = [f"parts{i} = {e} on d batch 4; whole{i} = {e} on d; record t{i}: gap = max(abs(flat(parts{i} - whole{i}))), scale = max(abs(flat(whole{i})))" for i, e in enumerate(wanted)]
+    refused, first = {}, head.count("\n") + 1
+    while True:  # an error a statement, and twenty a run
+        write(where, {"all.hw": head + "\n".join("" if i in refused else line for i, line in enumerate(lines)) + "\n"})
+        found = re.findall(r"all\.hw:(\d+):\d+: error: (.*)", run(where, "check", "all.hw", "--f64").err)
+        if not found:
+            break
+        for line, text in found:
+            refused.setdefault(int(line) - first, text)
+    odd = [(wanted[i], text) for i, text in refused.items() if "put together from batches" not in text and "in batches the axis of the samples" not in text]
+    check(not odd, f"refused for another reason: {odd[:3]}")
+    kept = [i for i in range(len(wanted)) if i not in refused]
+    check(len(kept) > 100 and len(refused) > 50, f"{len(kept)} taken, {len(refused)} refused")
+    write(where, {"kept.hw": head + "\n".join(lines[i] for i in kept) + "\n"})
+    good(where, "run", "kept.hw", "--f64", "--out", "out")
+    for i in kept:
+        gap, scale = map(float, csv_rows(f"{where}/out/t{i}.csv")[1])
+        check(gap <= 1e-11 * max(1, scale), f"`{wanted[i]}` in batches is off by {gap} from {scale}")
+
+
+@test
+def types_reach_the_leaves(where):
+    """f64(...) of random expressions made of numbers is, to the last bit, what --f64 makes of them; and so are trainings of f64 data"""
+    numbers = generated.Numbers(20261128)
+    program = "epochs = 7\nA = npy(\"a.npy\")\nfn same(x) = x\n" + "\n".join(numbers.statements(150)) + "\n"
+    program += """data d { x = npy("x.npy"); y = 0.1 * x[:, 0:1]; z = linspace(0, 0.7, 6) }
+fn f(x, third = 0.3) {
+  param w: [2, 1] = full([2, 1], 0.1)
+  param b = [0.7]
+  state seen: [1] = 0.3
+  seen' = 0.9 * seen + 0.1 * mean(x @ w, axis = 0)
+  if training { x = x + 0.01 * normal(0, 1, shape = x.shape, seed = 3) }
+  return (x + linspace(0, 0.1, 2)) @ w * third + b
+}
+fn mine(f, w, lr = 0.1) {
+  state m = full([w.size], 0.1)
+  g = 0.9 * m + flat(grad(f(w), w)) + 0.1 * random(shape = [w.size], seed = 5)
+  m' = g
+  return w - like(lr * g, w)
+}
+"""
+    for name, optimiser, objective in [("n", "newton(damping = 0.1)", "mse"), ("a", "adam(lr = 0.1 / 3)", "mse"), ("s", "sgd(lr = 0.3 * cosine(step / 7), momentum = 0.7)", "mse"),
+                                       ("m", "mine(lr = 0.1)", "mse"), ("l", "levenberg(damping = 0.1)", "flat"), ("g", "adagrad(lr = 0.1, clip = 0.7)", "mse")]:
+        e = f"mse({name}(x), y)" if objective == "mse" else f"{name}(x) - y"
+        program += f"{name} = init(f, d.x, seed = 1)\ntrain {name} on d batch 4 ordered for 7 epochs {{ minimize {e} with {optimiser} }}\nsave {name}\n"
+    program += """low = init(f, f32(d.x), seed = 1)
+high = at(f64(low), f64(low.weights) + 0.1)
+E = mse(high(d.x), d.y)
+save high, H = dense(hessian(E, high)), J = jacobian(high(d.x), high), exact = f64(d.z), both = mix(high, n, 0.3)
+for i in 1..3 { A = A + 0.1 * i * ones([3]) }
+data c = csv("c.csv")
+data more = c[1:4] { q = 3 * p }
+save A, p = f64(c.p), q = f64(more.q) + A, scaled = f64((c.p - mean(c.p)) / std(c.p))
+E2 = mse(at(f64(low), 0.1 * f64(low.weights))(x), y) on d batch 4
+save E2
+"""
+    doubles = [0.1 + 0.37 * math.sin(3.7 * i) for i in range(12)]
+    write(where, {"model.hw": program, "a.npy": npy("<f8", (3,), struct.pack("<3d", 0.1, 1 / 3, -7.7)), "x.npy": npy("<f8", (6, 2), struct.pack("<12d", *doubles)),
+                  "c.csv": "p\n0.1\n0.7\n77.6\n1e-3\n"})
+    good(where, "run", "model.hw", "--out", "mixed")
+    good(where, "run", "model.hw", "--out", "f64", "--f64")
+    for name in sorted(os.listdir(f"{where}/f64")):
+        if name != "run.json":
+            same = open(f"{where}/f64/{name}", "rb").read() == open(f"{where}/mixed/{name}", "rb").read()
+            wrong = [l for l in program.split("\n") if l.startswith(f"record {name[:-4]}:")]
+            check(same, f"{name} differs from that under --f64: {wrong}")
+
+
+@test
+def precision_is_true(where):
+    """run.json says what tensors were computed in, also of an f32 file under --f64"""
+    write(where, {"model.hw": 'data d { x = npy("x.npy") }\nfn f(x) = x |> linear(2)\nnet = init(f, d.x, seed = 1)\n'
+                              "train net on d batch 2 for 3 epochs { minimize mean((net(x) - x)^2) with adam() }\nsave net\n",
+                  "x.npy": npy("<f4", (4, 2), struct.pack("<8f", *range(8))),
+                  "part.hw": "a = f64(normal(0, 1, shape = [3, 3], seed = 1)) @ [0.1, 0.2, 0.3]\nb = normal(0, 1, shape = [3], seed = 1)\nsave a, b\n"})
+    precision = lambda out: json.load(open(f"{where}/{out}/run.json"))["precision"]
+    good(where, "run", "model.hw", "--out", "narrow")
+    good(where, "run", "model.hw", "--out", "wide", "--f64")
+    good(where, "run", "part.hw", "--out", "part")
+    check(precision("narrow") == "f32" and precision("wide") == "f64" and precision("part") == "f32 and f64", f"{precision('narrow')}, {precision('wide')}, {precision('part')}")
+    check(b'"F64"' in open(f"{where}/wide/net.safetensors", "rb").read(), "the weights are not f64")
+
+
+@test
+def states_are_watched(where):
+    """a state that becomes nan stops the run with its name, operation and line; a variable that is inf does not; what is saved so is warned about"""
+    write(where, {"state.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) {
+  state seen: [1] = ones
+  seen' = log(seen - 0.5)
+  return x |> linear(1)
+}
+net = init(f, d.x, seed = 1)
+train net on d batch 4 for 9 epochs { minimize mean(net(x)^2) with adam() }
+save net
+""", "optimiser.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) = x |> linear(1)
+fn own(f, w) {
+  state grows = 1e100
+  grows' = grows * grows
+  return w - 0.1 * grad(f(w), w)
+}
+net = init(f, d.x, seed = 1)
+train net on d batch 4 for 9 epochs { minimize mean(net(x)^2) with own }
+save net
+""", "fine.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) = x |> linear(1)
+fn own(f, w) {
+  state best = inf
+  best' = min(best, f(w))
+  return w - 0.1 * grad(f(w), w)
+}
+net = init(f, d.x, seed = 1)
+kept = inf
+train net on d batch 4 for 9 epochs {
+  minimize mean(net(x)^2) with own
+  every 5 epochs { kept = where(False, 1, kept) }
+}
+save x = log(zeros([3])), fine = ones([3])
+"""})
+    bad(where, "run", "state.hw", "--out", "a", words=[r"state\.hw:8", r"'net\.seen'", "infinite or nan", r"log at state\.hw:4"])
+    bad(where, "run", "optimiser.hw", "--out", "b", words=[r"'own\.grows'", "infinite or nan", r"mul at optimiser\.hw:5"])
+    told = good(where, "run", "fine.hw", "--out", "c")
+    check(re.search(r"warning: .*'x' is saved with 3 infinite or nan values", told.out + told.err) and "'fine'" not in told.out + told.err, f"{told}")
 
 
 @test

@@ -96,3 +96,33 @@ func.func @batches(%w: tensor<f32>) -> (tensor<f32>, tensor<f32>, tensor<f32>) {
   }, {}) : () -> tensor<f32>
   return %a, %b, %c : tensor<f32>, tensor<f32>, tensor<f32>
 }
+
+// What is made of numbers alone is f64; where it is only counted or chosen, it is made in f32 at once. A sum of f64 is
+// rounded once, at the end.
+// CHECK-LABEL: func @narrowed
+// CHECK-NOT: f64
+// CHECK: hw.iota dim 0 : tensor<4xf32>
+// CHECK-NOT: f64
+// CHECK: hw.cast %{{.*}} : tensor<4xi1> -> tensor<4xf32>
+// CHECK-NOT: f64
+// CHECK: hw.select %{{.*}} : tensor<4xi1>, tensor<4xf32>
+// CHECK: return
+func.func @narrowed(%m: tensor<4xi1>, %x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>) {
+  %i = hw.iota dim 0 : tensor<4xf64>
+  %a = hw.cast %i : tensor<4xf64> -> tensor<4xf32>
+  %w = hw.cast %m : tensor<4xi1> -> tensor<4xf64>
+  %b = hw.cast %w : tensor<4xf64> -> tensor<4xf32>
+  %p = hw.constant dense<0.1> : tensor<4xf64>
+  %q = hw.constant dense<0.2> : tensor<4xf64>
+  %s = hw.select %m, %p, %q : tensor<4xi1>, tensor<4xf64>
+  %c = hw.cast %s : tensor<4xf64> -> tensor<4xf32>
+  return %a, %b, %c : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>
+}
+// CHECK-LABEL: func @rounded_once
+// CHECK: hw.add %{{.*}} : tensor<4xf64>
+func.func @rounded_once(%y: tensor<4xf64>) -> tensor<4xf32> {
+  %i = hw.iota dim 0 : tensor<4xf64>
+  %z = hw.add %y, %i : tensor<4xf64>
+  %a = hw.cast %z : tensor<4xf64> -> tensor<4xf32>
+  return %a : tensor<4xf32>
+}
