@@ -776,7 +776,7 @@ private:
     for (size_t i = 0; i < group.size(); ++i) {
       const Variable &v = group[i], &other = group[(i + 1) % group.size()];
       names.push_back(v.name);
-      const bool isSame = other.shape == v.shape && other.element == v.element;
+      const bool isSame = other.shape == v.shape && other.element == v.element && other.classes == v.classes;
       if (isSame && count > 1 && (rotates ? chance(0.8) : chance(0.15)))
         values.push_back(other.name);
       else
