@@ -205,19 +205,6 @@ struct MoveDown : RewritePattern {
   }
 };
 
-/// x / c = x (1 / c) for a constant c: a last-bit difference, for a division in every element.
-LogicalResult divideByConstant(DivOp op, PatternRewriter &rewriter) {
-  if (!isa<FloatType>(elementOf(op.getResult())) || !op.getRhs().getDefiningOp<ConstantOp>() ||
-      op.getType().getRank() == 0)
-    return failure();
-  Value one = ConstantOp::splat(rewriter, op.getLoc(), op.getType(), 1);
-  Value reciprocal = rewriter.createOrFold<DivOp>(op.getLoc(), op.getType(), one, op.getRhs());
-  if (reciprocal.getDefiningOp<DivOp>())
-    return failure();
-  rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), op.getLhs(), reciprocal);
-  return success();
-}
-
 /// x > c where there is max(x, c): max(x, c) > c, so that x need not be kept. (NaN: false either way.)
 LogicalResult compareMaximum(CompareOp op, PatternRewriter &rewriter) {
   if (op.getPredicate() != "gt" || op.getLhs().getDefiningOp<MaxOp>())
@@ -348,8 +335,8 @@ struct Simplify : PassWrapper<Simplify, OperationPass<ModuleOp>> {
     patterns.add<Rewrite<DotGeneralOp, absorbTranspose>, Rewrite<TransposeOp, swapFactors>>(&getContext(),
                                                                                             /*benefit=*/3);
     patterns.add<Rewrite<DotGeneralOp, outerProduct>>(&getContext(), /*benefit=*/2);
-    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<DivOp, divideByConstant>,
-                 Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
+    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<CompareOp, compareMaximum>,
+                 Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
     for (RegisteredOperationName name : getContext().getRegisteredOperations())
       if (isa<HwDialect>(name.getDialect()))
         name.getCanonicalizationPatterns(patterns, &getContext());

@@ -699,10 +699,14 @@ std::vector<Row> makeRows() {
   row({"expm1", unary<[](Number x) { return std::expm1(x); }>, unaryOn("expm1", Any)});
   row({"log", unary<[](Number x) { return std::log(x); }>, unaryOn("log", Positive)});
   row({"log1p", unary<[](Number x) { return std::log1p(x); }>, unaryOn("log1p", AboveMinusOne)});
+  row({"log2", unary<[](Number x) { return std::log2(x); }>, unaryOn("log2", Positive)});
+  row({"log10", unary<[](Number x) { return std::log10(x); }>, unaryOn("log10", Positive)});
   row({"sqrt", unary<[](Number x) { return std::sqrt(x); }>, unaryOn("sqrt", Positive)});
   row({"sin", unary<[](Number x) { return std::sin(x); }>, unaryOn("sin", Any)});
   row({"cos", unary<[](Number x) { return std::cos(x); }>, unaryOn("cos", Any)});
   row({"tanh", unary<[](Number x) { return std::tanh(x); }>, unaryOn("tanh", Any)});
+  row({"sinh", unary<[](Number x) { return std::sinh(x); }>, unaryOn("sinh", Any)});
+  row({"cosh", unary<[](Number x) { return std::cosh(x); }>, unaryOn("cosh", Any)});
   row({"logistic", unary<[](Number x) { return 1 / (1 + std::exp(-x)); }>, unaryOn("logistic", Any)});
   row({"erf", unary<[](Number x) { return std::erf(x); }>, unaryOn("erf", Any)});
   row({"asinh", unary<[](Number x) { return std::asinh(x); }>, unaryOn("asinh", Any)});
@@ -716,6 +720,8 @@ std::vector<Row> makeRows() {
   row({"add", number2<[](Number x, Number y) { return x + y; }, [](__int128 x, __int128 y) { return x + y; }>, withIntegers(binaryOn("add", Any, Any), "add", 2), {{0, 1}}});
   row({"sub", number2<[](Number x, Number y) { return x - y; }, [](__int128 x, __int128 y) { return x - y; }>, withIntegers(binaryOn("sub", Any, Any), "sub", 2), {{0, 1}}});
   row({"mul", number2<[](Number x, Number y) { return x * y; }, [](__int128 x, __int128 y) { return x * y; }>, withIntegers(binaryOn("mul", Any, Any), "mul", 2), {{0}, {1}}});
+  row({"scale", elementwise2<[](Number x, Number y) { return x == 0 ? 0 : x * y; }>, binaryOn("scale", Any, Any), {{0}, {1}}});
+  row({"unscale", elementwise2<[](Number x, Number y) { return x == 0 ? 0 : x / y; }>, binaryOn("unscale", Any, NonZero), {{0}}});
   row({"div", number2<[](Number x, Number y) { return x / y; }, [](__int128 x, __int128 y) { return x / y; }>, withIntegers(binaryOn("div", Any, NonZero), "div", 2, Whole), {{0}}});
   row({"pow", elementwise2<[](Number x, Number y) { return std::pow(x, y); }>, plus(binaryOn("pow", Positive, Any),
       {{"hw.pow %x, %y : $x", {{"5x7xT", NonZero}, {"5x7xT", Whole}}, Derivative::Smooth, {0}}})});
