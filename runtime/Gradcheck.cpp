@@ -203,6 +203,7 @@ void Walk::gradcheck(GradcheckNode &node) {
     // From four points on a side, without the gradient at the kink itself: entries whose two sides agree.
     constexpr double h = 1e-4;
     bool smooth = true;
+    double gradientSize = 0;
     auto side = [&](double step) {
       Vector result(w.size(), 0);
       double kinks = 0;
@@ -212,6 +213,7 @@ void Walk::gradcheck(GradcheckNode &node) {
         kinks = k == 0 ? here : kinks;
         smooth = smooth && here == kinks;
         const Vector at = f.gradient(w);
+        gradientSize = std::max(gradientSize, rootMeanSquare(at));
         const double factors[] = {-26, 57, -42, 11};
         for (size_t i = 0; i < result.size(); ++i)
           result[i] += factors[k] * at[i] / (6 * step);
@@ -221,12 +223,15 @@ void Walk::gradcheck(GradcheckNode &node) {
     const Vector above = side(h / 4), below = side(-h / 4);
     if (!smooth)
       continue;
+    // What rounding leaves of differences of equal gradients is 0.
+    const double noise = 1e-8 * gradientSize;
+    auto withoutNoise = [&](double value) { return std::abs(value) <= noise ? 0 : value; };
     const double size = std::max(rootMeanSquare(above), rootMeanSquare(below));
     for (size_t t = 0; t < tensors; ++t)
       for (size_t i = f.starts[t]; i < f.starts[t + 1]; ++i)
         if (std::abs(above[i] - below[i]) <=
-            agreement * std::max({std::abs(above[i]), std::abs(below[i]), floorShare * size}))
-          products[t].add(product[i], (above[i] + below[i]) / 2);
+            agreement * std::max({std::abs(above[i]), std::abs(below[i]), floorShare * size}) + noise)
+          products[t].add(product[i], withoutNoise((above[i] + below[i]) / 2));
     productSize = std::max(productSize, rootMeanSquare(product));
   }
 
