@@ -37,11 +37,11 @@ unsigned hw::backend::bytesOf(DType type) {
 }
 
 const char *hw::backend::nameOf(Opcode op) {
-  static const char *names[] = {"constant", "load",  "index", "random", "product", "neg",  "exp",      "expm1",
-                                "log",      "log1p", "sqrt",  "sin",    "cos",     "tanh", "logistic", "erf",
-                                "asinh",    "abs",   "sign",  "floor",  "not",     "cast", "clamp",    "add",
-                                "sub",      "mul",   "div",   "pow",    "min",     "max",  "and",      "or",
-                                "eq",       "ne",    "lt",    "le",     "gt",      "ge",   "select"};
+  static const char *names[] = {"constant", "load", "index", "random", "product", "neg",   "exp",   "expm1", "log",
+                                "log1p",    "log2", "log10", "sqrt",   "sin",     "cos",   "tanh",  "sinh",  "cosh",
+                                "logistic", "erf",  "asinh", "abs",    "sign",    "floor", "not",   "cast",  "clamp",
+                                "add",      "sub",  "mul",   "div",    "pow",     "min",   "max",   "and",   "or",
+                                "eq",       "ne",   "lt",    "le",     "gt",      "ge",    "select"};
   return names[unsigned(op)];
 }
 
@@ -60,6 +60,10 @@ unsigned hw::backend::costOf(Opcode op) {
     return 14;
   case Opcode::Expm1:
   case Opcode::Log1p:
+  case Opcode::Log2:
+  case Opcode::Log10:
+  case Opcode::Sinh:
+  case Opcode::Cosh:
   case Opcode::Sin:
   case Opcode::Cos:
   case Opcode::Erf:
@@ -207,6 +211,8 @@ std::string Kernel::print() const {
     os << "; turned with i" << s.blockDim;
   if (s.rangeDim >= 0)
     os << "; range of i" << s.rangeDim << " by " << s.quantum;
+  if (s.longest)
+    os << ", at most " << s.longest;
   os << (s.accumulates ? "; sums go on" : "") << (s.isCold ? "; cold" : "") << "\n";
   for (auto [number, node] : llvm::enumerate(nodes)) {
     os << "    %" << number << " = ";

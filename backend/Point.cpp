@@ -36,7 +36,13 @@ Values hw::backend::emitLoop(Builder &b, Value *from, Value *to, int64_t step, V
   Values next = body(index, inside);
   Value *following = b.CreateAdd(index, b.getInt64(step), "", true, true);
   auto *latch = b.GetInsertBlock();
-  b.CreateCondBr(b.CreateICmpSLT(following, to), loop, exit);
+  auto *back = b.CreateCondBr(b.CreateICmpSLT(following, to), loop, exit);
+  // Aligned, so that a loop's speed does not depend on the code before it.
+  auto *align = llvm::MDNode::get(
+      context, {llvm::MDString::get(context, "llvm.loop.align"), llvm::ConstantAsMetadata::get(b.getInt32(64))});
+  auto *id = llvm::MDNode::getDistinct(context, {nullptr, align});
+  id->replaceOperandWith(0, id);
+  back->setMetadata(llvm::LLVMContext::MD_loop, id);
   index->addIncoming(following, latch);
   for (auto [phi, value] : llvm::zip_equal(inside, next))
     llvm::cast<llvm::PHINode>(phi)->addIncoming(value, latch);

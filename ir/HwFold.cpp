@@ -141,10 +141,14 @@ UNARY(ExpOp, std::exp(x))
 UNARY(Expm1Op, std::expm1(x))
 UNARY(LogOp, std::log(x))
 UNARY(Log1pOp, std::log1p(x))
+UNARY(Log2Op, std::log2(x))
+UNARY(Log10Op, std::log10(x))
 UNARY(SqrtOp, std::sqrt(x))
 UNARY(SinOp, std::sin(x))
 UNARY(CosOp, std::cos(x))
 UNARY(TanhOp, std::tanh(x))
+UNARY(SinhOp, std::sinh(x))
+UNARY(CoshOp, std::cosh(x))
 UNARY(LogisticOp, 1 / (1 + std::exp(-x)))
 UNARY(ErfOp, std::erf(x))
 UNARY(AsinhOp, std::asinh(x))
@@ -187,6 +191,20 @@ OpFoldResult MulOp::fold(FoldAdaptor adaptor) {
   if (isSplat(adaptor.getLhs(), 1))
     return getRhs();
   return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x * y; });
+}
+
+OpFoldResult ScaleOp::fold(FoldAdaptor adaptor) {
+  if (isSplat(adaptor.getRhs(), 1))
+    return getLhs();
+  if (isSplat(adaptor.getLhs(), 1))
+    return getRhs();
+  return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x == 0 ? 0 : x * y; });
+}
+
+OpFoldResult UnscaleOp::fold(FoldAdaptor adaptor) {
+  if (isSplat(adaptor.getRhs(), 1))
+    return getLhs();
+  return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x == 0 ? 0 : x / y; });
 }
 
 OpFoldResult DivOp::fold(FoldAdaptor adaptor) {
@@ -341,6 +359,13 @@ LogicalResult subPattern(SubOp op, PatternRewriter &rewriter) {
   return failure();
 }
 
+/// Whether a constant's numbers are neither 0, infinite nor NaN, and have all their bits.
+bool isNormal(DenseElementsAttr elements) {
+  auto isFine = [](const llvm::APFloat &x) { return x.isNormal(); };
+  return elements.isSplat() ? isFine(elements.getSplatValue<llvm::APFloat>())
+                            : llvm::all_of(elements.getValues<llvm::APFloat>(), isFine);
+}
+
 /// x * -1 = -x; (-x) y = -(x y), so that signs meet and cancel; (x a) b = x (a b) for constants a, b.
 LogicalResult mulPattern(MulOp op, PatternRewriter &rewriter) {
   if (splatOf(op.getRhs()) == -1.0) {
@@ -354,9 +379,14 @@ LogicalResult mulPattern(MulOp op, PatternRewriter &rewriter) {
       return success();
     }
     auto inner = op.getLhs().getDefiningOp<MulOp>();
-    if (inner && !isIntegral(op.getType()) && inner.getRhs().getDefiningOp<ConstantOp>()) {
-      Value both = rewriter.createOrFold<MulOp>(op.getLoc(), op.getType(), inner.getRhs(), b.getResult());
-      rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), inner.getLhs(), both);
+    auto a = inner ? inner.getRhs().getDefiningOp<ConstantOp>() : nullptr;
+    if (a && !isIntegral(op.getType())) {
+      auto folded = mapConstants(op.getType(), {a.getValue(), b.getValue()}, [](double x, double y) { return x * y; });
+      auto both = dense(llvm::dyn_cast_if_present<Attribute>(folded));
+      if (!both || !isNormal(both)) // a b may leave the range where (x a) b does not
+        return failure();
+      Value factor = ConstantOp::create(rewriter, op.getLoc(), op.getType(), both);
+      rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), inner.getLhs(), factor);
       return success();
     }
     return failure();
@@ -396,10 +426,14 @@ LogicalResult powPattern(PowOp op, PatternRewriter &rewriter) {
     return failure();
   Value x = op.getLhs();
   Type type = op.getType();
+  double magnitude = std::abs(*y);
+  // Of the reciprocal, whose power leaves the range where the result does.
+  bool isReciprocal = *y < 0 && magnitude == std::floor(magnitude) && magnitude <= 4;
+  if (isReciprocal)
+    x = DivOp::create(rewriter, op.getLoc(), type, ConstantOp::splat(rewriter, op.getLoc(), type, 1), x);
   auto times = [&](Value a, Value b) -> Value { return MulOp::create(rewriter, op.getLoc(), type, a, b); };
   auto root = [&]() -> Value { return SqrtOp::create(rewriter, op.getLoc(), type, x); };
   Value power;
-  double magnitude = std::abs(*y);
   if (magnitude == 1)
     power = x;
   else if (magnitude == 2)
@@ -414,7 +448,7 @@ LogicalResult powPattern(PowOp op, PatternRewriter &rewriter) {
     power = times(x, root());
   else
     return failure();
-  if (*y < 0) {
+  if (*y < 0 && !isReciprocal) {
     Value one = ConstantOp::splat(rewriter, op.getLoc(), type, 1);
     power = DivOp::create(rewriter, op.getLoc(), type, one, power);
   }

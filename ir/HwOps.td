@@ -59,10 +59,14 @@ def ExpOp : Hw_Unary<"exp", "e^x">;
 def Expm1Op : Hw_Unary<"expm1", "e^x - 1", Hw_FloatTensor, "f32", "Accurate near 0.">;
 def LogOp : Hw_Unary<"log", "log x", Hw_FloatTensor, "f32", "The natural logarithm: -inf at 0, NaN below.">;
 def Log1pOp : Hw_Unary<"log1p", "log(1 + x)", Hw_FloatTensor, "f32", "Accurate near 0.">;
+def Log2Op : Hw_Unary<"log2", "log2 x", Hw_FloatTensor, "f32", "The logarithm to base 2.">;
+def Log10Op : Hw_Unary<"log10", "log10 x", Hw_FloatTensor, "f32", "The logarithm to base 10.">;
 def SqrtOp : Hw_Unary<"sqrt", "x^(1/2)", Hw_FloatTensor, "f32", "NaN below 0. The derivative at 0 is infinite, as PyTorch's.">;
 def SinOp : Hw_Unary<"sin", "sin x", Hw_FloatTensor, "f32", "Of radians.">;
 def CosOp : Hw_Unary<"cos", "cos x", Hw_FloatTensor, "f32", "Of radians.">;
 def TanhOp : Hw_Unary<"tanh", "tanh x">;
+def SinhOp : Hw_Unary<"sinh", "sinh x">;
+def CoshOp : Hw_Unary<"cosh", "cosh x">;
 def LogisticOp : Hw_Unary<"logistic", "1 / (1 + e^-x)">;
 def ErfOp : Hw_Unary<"erf", "erf x">;
 def AsinhOp : Hw_Unary<"asinh", "asinh x">;
@@ -73,6 +77,10 @@ def FloorOp : Hw_Unary<"floor", "floor x", Hw_FloatTensor, "f32", "The largest i
 def AddOp : Hw_Binary<"add", "x + y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
 def SubOp : Hw_Binary<"sub", "x - y"> { let hasCanonicalizer = 1; }
 def MulOp : Hw_Binary<"mul", "x * y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
+def ScaleOp : Hw_Binary<"scale", "x * y, and 0 where x = 0", Hw_FloatTensor, [], "f32",
+    "What the chain rule multiplies by: x is a tangent or a cotangent, y a local derivative. Where nothing comes in nothing goes out, also where y is infinite or NaN. Gone once derivatives are expanded.">;
+def UnscaleOp : Hw_Binary<"unscale", "x / y, and 0 where x = 0", Hw_FloatTensor, [], "f32",
+    "As `scale`, by the reciprocal of y, which may not fit a number where the quotient does.">;
 def DivOp : Hw_Binary<"div", "x / y", Hw_NumberTensor, [], "f32", "Of integers, truncated towards zero."> { let hasCanonicalizer = 1; }
 def PowOp : Hw_Binary<"pow", "x^y", Hw_FloatTensor, [], "f32",
     "`pow(x, 0) = 1` for every x. The derivative in x is `y x^(y-1)`, 0 where x = y = 0; in y it is `x^y log x` where x > 0, and 0 where x = 0."> {

@@ -368,6 +368,7 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
         return signalPassFailure();
     }
     // Nothing is left that could differentiate through these.
+    lowerScales(getOperation());
     getOperation().walk([](StopGradientOp op) { replaceAndErase(op, op.getOperand()); });
   }
 };

@@ -230,19 +230,6 @@ LogicalResult narrowAtSource(CastOp op, PatternRewriter &rewriter) {
   return failure();
 }
 
-/// x / c = x (1 / c) for a constant c: a last-bit difference, for a division in every element.
-LogicalResult divideByConstant(DivOp op, PatternRewriter &rewriter) {
-  if (!isa<FloatType>(elementOf(op.getResult())) || !op.getRhs().getDefiningOp<ConstantOp>() ||
-      op.getType().getRank() == 0)
-    return failure();
-  Value one = ConstantOp::splat(rewriter, op.getLoc(), op.getType(), 1);
-  Value reciprocal = rewriter.createOrFold<DivOp>(op.getLoc(), op.getType(), one, op.getRhs());
-  if (reciprocal.getDefiningOp<DivOp>())
-    return failure();
-  rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), op.getLhs(), reciprocal);
-  return success();
-}
-
 /// x > c where there is max(x, c): max(x, c) > c, so that x need not be kept. (NaN: false either way.)
 LogicalResult compareMaximum(CompareOp op, PatternRewriter &rewriter) {
   if (op.getPredicate() != "gt" || op.getLhs().getDefiningOp<MaxOp>())
@@ -374,7 +361,7 @@ struct Simplify : PassWrapper<Simplify, OperationPass<ModuleOp>> {
                                                                                             /*benefit=*/3);
     patterns.add<Rewrite<DotGeneralOp, outerProduct>>(&getContext(), /*benefit=*/2);
     patterns
-        .add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<DivOp, divideByConstant>, Rewrite<CastOp, narrowAtSource>,
+        .add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<CastOp, narrowAtSource>,
              Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
     for (RegisteredOperationName name : getContext().getRegisteredOperations())
       if (isa<HwDialect>(name.getDialect()))

@@ -52,10 +52,12 @@ FromSamples SampleFlow::result(Operation *op) {
     return shapeOf(iota.getResult())[iota.getDim()] % samples == 0 ? mixed(places, op) : FromSamples{};
   if (isa<RandomBitsOp>(op) && hasSamples(op->getResult(0)))
     return mixed(drawn, op);
-  if (auto dense = dyn_cast<study::DenseOp>(op)) { // its columns are as what its body yields
-    for (Operation &inner : dense.getBody().front())
+  // Rows of a matrix of derivatives, whose row number depends on no sample: they are as what the body yields.
+  if (auto rows = dyn_cast<study::BatchesOp>(op); rows && rows.getNumResults() == 1 && rows.getTail().empty()) {
+    Block &body = rows.getBody().front();
+    for (Operation &inner : body)
       visit(&inner);
-    FromSamples flow = of(dense.getBody().front().getTerminator()->getOperand(0));
+    FromSamples flow = of(body.getTerminator()->getOperand(0));
     return flow.kind == FromSamples::PerRow ? mixed(across, op) : flow;
   }
   SmallVector<FromSamples> operands;

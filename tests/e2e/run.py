@@ -1159,6 +1159,26 @@ def gradcheck(where):
 
 
 @test
+def gradcheck_at_comparisons(where):
+    """at the place of a comparison a smooth function is compared, and a slope that is wrong there is seen; a true kink is set apart"""
+    model = """data d { x = f64([[1, 2], [3, -1], [-2, 1], [0.5, 0.5]]); y = f64([1, 0, 1, 0]) }
+fn soft(x) = max(x, 0) + log1p(exp(-abs(x)))  // its slope at 0 comes out as 0 in place of a half
+fn model(x) {
+  param w: [2] = zeros
+  return x @ w
+}
+net = init(model, d.x, seed = 1)
+errors = gradcheck(LOSS, net)
+"""
+    for loss, code, words in (("binary_cross_entropy(net(d.x), d.y)", 0, r"w +2 +\d\S+ +\d\S+$"), ("mean(soft(net(d.x)) - d.y * net(d.x))", 1, r"w +2 +\d\S+"),
+                              ("mean(relu(net(d.x)))", 0, r"w +2 +at a kink"), ("huber(net(d.x), 0 * d.y)", 0, r"w +2 +\d\S+ +\d\S+$"),
+                              ("cross_entropy(stack([net(d.x), -net(d.x)], axis = 1), classes(d.y, 2))", 0, r"w +2 +\d\S+ +\d\S+$")):
+        write(where, {"model.hw": model.replace("LOSS", loss)})
+        result = run(where, "gradcheck", "model.hw")
+        check(result.code == code and re.search(words, result.out, re.M), f"{loss}: {result}")
+
+
+@test
 def formatting(where):
     """`hwc fmt` is idempotent, keeps comments and meaning"""
     messy = "// first\n" + FIT.replace(" = ", "=").replace("  ", "      ") + "\n\n\n// last\n"

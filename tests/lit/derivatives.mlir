@@ -1,11 +1,13 @@
 // RUN: hw-opt --hw-expand-derivatives %s | FileCheck %s
 // RUN: hw-opt --hw-derivatives %s | FileCheck %s --check-prefix=TIDY
 
-// The primal's exp is the derivative's.
+// The primal's exp is the derivative's; and nothing comes of nothing, as it may be infinite.
 // CHECK-LABEL: func @exp
 // CHECK: %[[Y:.*]] = hw.exp %arg0
 // CHECK-NEXT: %[[D:.*]] = hw.mul %arg1, %[[Y]]
-// CHECK-NEXT: return %[[D]]
+// CHECK: %[[M:.*]] = hw.compare "ne" %arg1
+// CHECK: %[[Z:.*]] = hw.select %[[M]], %[[D]]
+// CHECK-NEXT: return %[[Z]]
 func.func @exp(%x: tensor<3xf32>, %v: tensor<3xf32>) -> tensor<3xf32> {
   %y = hw.exp %x : tensor<3xf32>
   %d = hw.jvp %y wrt %x tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
@@ -221,4 +223,44 @@ func.func @convolution(%x: tensor<2x3x8x8xf32>, %w: tensor<4x3x3x3xf32>, %c: ten
   %p, %i = hw.max_pool %y window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<2x4x6x6xf32> -> tensor<2x4x3x3xf32>, tensor<2x4x3x3xi32>
   %g:2 = hw.vjp %p wrt %x, %w cotangents %c : (tensor<2x4x3x3xf32>, tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>, tensor<2x4x3x3xf32>) -> (tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>)
   return %g#0, %g#1 : tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>
+}
+
+// A factor that is finite as far as the network is, behind a relu or not, is multiplied by; what a mask may have left
+// out is guarded.
+// CHECK-LABEL: func @finite
+// CHECK-NOT: hw.compare "ne"
+// CHECK: return
+func.func @finite(%x: tensor<8x4xf32>, %w: tensor<4x4xf32>, %b: tensor<4xf32>) -> tensor<4x4xf32> {
+  %zero = hw.constant dense<0.0> : tensor<8x4xf32>
+  %eps = hw.constant dense<1.0e-5> : tensor<4xf32>
+  %h = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<8x4xf32>, tensor<4x4xf32>) -> tensor<8x4xf32>
+  %bb = hw.broadcast %b dims [1] : tensor<4xf32> -> tensor<8x4xf32>
+  %s = hw.add %h, %bb : tensor<8x4xf32>
+  %t = hw.tanh %s : tensor<8x4xf32>
+  %hh = hw.mul %s, %t : tensor<8x4xf32>
+  %square = hw.mul %h, %h : tensor<8x4xf32>
+  %sum = hw.reduce_sum %square dims [0] : tensor<8x4xf32> -> tensor<4xf32>
+  %v = hw.add %sum, %eps : tensor<4xf32>
+  %d = hw.sqrt %v : tensor<4xf32>
+  %db = hw.broadcast %d dims [1] : tensor<4xf32> -> tensor<8x4xf32>
+  %q = hw.div %hh, %db : tensor<8x4xf32>
+  %r = hw.max %q, %zero : tensor<8x4xf32>
+  %e = hw.reduce_sum %r dims [0, 1] : tensor<8x4xf32> -> tensor<f32>
+  %g = hw.grad %e wrt %w : (tensor<f32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %g : tensor<4x4xf32>
+}
+
+// CHECK-LABEL: func @guarded
+// CHECK: hw.compare "gt"
+// CHECK: hw.compare "ne"
+// CHECK: return
+func.func @guarded(%x: tensor<8xf32>, %y: tensor<8xf32>) -> tensor<8xf32> {
+  %zero = hw.constant dense<0.0> : tensor<8xf32>
+  %m = hw.compare "gt" %y, %zero : tensor<8xf32> -> tensor<8xi1>
+  %d = hw.sub %x, %y : tensor<8xf32>
+  %s = hw.mul %d, %d : tensor<8xf32>
+  %z = hw.select %m, %s, %zero : tensor<8xi1>, tensor<8xf32>
+  %e = hw.reduce_sum %z dims [0] : tensor<8xf32> -> tensor<f32>
+  %g = hw.grad %e wrt %x : (tensor<f32>, tensor<8xf32>) -> tensor<8xf32>
+  return %g : tensor<8xf32>
 }

@@ -48,16 +48,24 @@ func.func @repeated(%a: tensor<f32>, %b: tensor<f32>, %x: tensor<4xf32>) -> tens
   return %z : tensor<4xf32>
 }
 
+// Factors meet, unless their product leaves the range. A division stays exact: floor(49 / 49) is 1.
 // CHECK-LABEL: func @scale
-// CHECK: %[[C:.*]] = hw.constant dense<{{4.0*e-01|0.4.*}}> : tensor<4xf32>
-// CHECK: hw.mul %arg0, %[[C]]
-// CHECK-NOT: hw.div
-func.func @scale(%x: tensor<4xf32>) -> tensor<4xf32> {
+// CHECK: %[[C:.*]] = hw.constant dense<{{1.0*e\+01|10.0*}}> : tensor<4xf32>
+// CHECK: hw.div
+// CHECK: hw.mul %{{.*}}, %[[C]]
+// CHECK: hw.mul
+// CHECK-NEXT: hw.mul
+func.func @scale(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+  %three = hw.constant dense<3.0> : tensor<4xf32>
   %five = hw.constant dense<5.0> : tensor<4xf32>
   %two = hw.constant dense<2.0> : tensor<4xf32>
-  %a = hw.div %x, %five : tensor<4xf32>
-  %z = hw.mul %a, %two : tensor<4xf32>
-  return %z : tensor<4xf32>
+  %huge = hw.constant dense<1.0e30> : tensor<4xf32>
+  %a = hw.div %x, %three : tensor<4xf32>
+  %b = hw.mul %a, %five : tensor<4xf32>
+  %z = hw.mul %b, %two : tensor<4xf32>
+  %c = hw.mul %x, %huge : tensor<4xf32>
+  %d = hw.mul %c, %huge : tensor<4xf32>
+  return %z, %d : tensor<4xf32>, tensor<4xf32>
 }
 
 // CHECK-LABEL: func @mask

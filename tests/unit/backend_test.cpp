@@ -333,11 +333,12 @@ TEST_CASE("elementwise operations, with tails") {
     double low, high, tolerance;
   };
   // Tolerances are relative to the largest result: rounding of the argument is not the op's fault.
-  const Function unary[] = {{"neg", -2, 2, 0},           {"exp", -80, 5, 3e-7},    {"expm1", -3, 3, 3e-7},
-                            {"log", 0, 9, 3e-7},         {"log1p", -0.9, 9, 3e-7}, {"sqrt", 0, 9, 0},
-                            {"sin", -20, 20, 3e-7},      {"cos", -20, 20, 3e-7},   {"tanh", -9, 9, 3e-7},
-                            {"logistic", -30, 30, 3e-7}, {"erf", -3, 3, 3e-7},     {"asinh", -9, 9, 3e-7},
-                            {"abs", -2, 2, 0},           {"sign", -2, 2, 0},       {"floor", -9, 9, 0}};
+  const Function unary[] = {
+      {"neg", -2, 2, 0},        {"exp", -80, 5, 3e-7},       {"expm1", -3, 3, 3e-7}, {"log", 0, 9, 3e-7},
+      {"log1p", -0.9, 9, 3e-7}, {"sqrt", 0, 9, 0},           {"log2", 0, 9, 3e-7},   {"log10", 0, 9, 3e-7},
+      {"sinh", -3, 3, 3e-7},    {"cosh", -3, 3, 3e-7},       {"sin", -20, 20, 3e-7}, {"cos", -20, 20, 3e-7},
+      {"tanh", -9, 9, 3e-7},    {"logistic", -30, 30, 3e-7}, {"erf", -3, 3, 3e-7},   {"asinh", -9, 9, 3e-7},
+      {"abs", -2, 2, 0},        {"sign", -2, 2, 0},          {"floor", -9, 9, 0}};
   for (const char *type : {"f32", "f64"})
     for (const Function &f : unary)
       for (int size : {1, 7, 100}) {
@@ -461,6 +462,34 @@ TEST_CASE("sums and maxima over every set of dimensions") {
                " return %0 : tensor<$kf64>\n}",
                {{"k", kept}, {"d", dims}}));
   }
+}
+
+// Terms near 1, and a tolerance that one chain of additions would miss by far: it rounds the same way again and again.
+TEST_CASE("long f32 sums go in blocks") {
+  const Case options{0.9, 1.1, 12, 6e-7};
+  auto sum = [&](std::string shape, std::string dims, std::string kept) {
+    check(fill("func.func private @f(%x: tensor<$sxf32>) -> tensor<$kf32> {\n %0 = hw.reduce_sum %x dims [$d] : "
+               "tensor<$sxf32> -> tensor<$kf32>\n return %0 : tensor<$kf32>\n}",
+               {{"s", shape}, {"d", dims}, {"k", kept}}),
+          options);
+  };
+  for (std::string n : {"4095", "4097", "65537", "1200007"})
+    sum(n, "0", "");
+  for (std::string n : {"255", "257", "4099", "70001"}) {
+    sum(n + "x7", "0", "7x");
+    sum("7x" + n, "1", "7x");
+    sum("3x" + n + "x5", "1", "3x5x");
+    sum("3x" + n + "x5", "0, 2", n + "x");
+    sum("3x" + n + "x5", "0, 1, 2", "");
+  }
+  sum("300x301x33", "0, 2", "301x");
+  for (std::string k : {"1023", "1025", "2500", "60001"})
+    for (std::string n : {"1", "5", "70"})
+      check(fill("func.func private @f(%x: tensor<9x$kxf32>, %y: tensor<$kx$nxf32>) -> tensor<9x$nxf32> {\n"
+                 " %0 = hw.dot_general %x, %y batch [] x [] contract [1] x [0] : (tensor<9x$kxf32>, tensor<$kx$nxf32>) "
+                 "-> tensor<9x$nxf32>\n return %0 : tensor<9x$nxf32>\n}",
+                 {{"k", k}, {"n", n}}),
+            Case{0.9, 1.1, 12, 2e-6});
 }
 
 TEST_CASE("an outer product, bias, relu and the sum behind it need no memory") {

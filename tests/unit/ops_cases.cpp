@@ -200,10 +200,14 @@ std::vector<Row> makeRows() {
   row({"expm1", unaryOn("expm1", Any)});
   row({"log", unaryOn("log", Positive)});
   row({"log1p", unaryOn("log1p", AboveMinusOne)});
+  row({"log2", unaryOn("log2", Positive)});
+  row({"log10", unaryOn("log10", Positive)});
   row({"sqrt", unaryOn("sqrt", Positive)});
   row({"sin", unaryOn("sin", Any)});
   row({"cos", unaryOn("cos", Any)});
   row({"tanh", unaryOn("tanh", Any)});
+  row({"sinh", unaryOn("sinh", Any)});
+  row({"cosh", unaryOn("cosh", Any)});
   row({"logistic", unaryOn("logistic", Any)});
   row({"erf", unaryOn("erf", Any)});
   row({"asinh", unaryOn("asinh", Any)});
@@ -217,6 +221,8 @@ std::vector<Row> makeRows() {
   row({"add", withIntegers(binaryOn("add", Any, Any), "add", 2), {{0, 1}}});
   row({"sub", withIntegers(binaryOn("sub", Any, Any), "sub", 2), {{0, 1}}});
   row({"mul", withIntegers(binaryOn("mul", Any, Any), "mul", 2), {{0}, {1}}});
+  row({"scale", binaryOn("scale", Any, Any), {{0}, {1}}});
+  row({"unscale", binaryOn("unscale", Any, NonZero), {{0}}});
   row({"div", withIntegers(binaryOn("div", Any, NonZero), "div", 2, Whole), {{0}}});
   row({"pow", plus(binaryOn("pow", Positive, Any),
       {{"hw.pow %x, %y : $x", {{"5x7xT", NonZero}, {"5x7xT", Whole}}, Derivative::Smooth, {0}}})});
