@@ -147,19 +147,21 @@ void Walk::gradcheck(GradcheckNode &node) {
         if (found)
           break;
         bool smooth = true;
-        auto side = [&](double step) { // the derivative from five points, O(step^4)
+        double largest = std::abs(atBase.value); // rounding leaves some 1e-15 of it, over the step
+        auto side = [&](double step) {           // the derivative from five points, O(step^4)
           double values[4], kinks[4];
           for (int k = 0; k < 4; ++k) {
             w[i] = f.base[i] + (k + 1) * step;
             const auto loss = f.loss(w);
             values[k] = loss.value, kinks[k] = loss.kinks;
+            largest = std::max(largest, std::abs(loss.value));
             smooth = smooth && kinks[k] == kinks[0];
           }
           return (-25 * atBase.value + 48 * values[0] - 36 * values[1] + 16 * values[2] - 3 * values[3]) / (12 * step);
         };
         const double above = side(h / 4), below = side(-h / 4);
         const double size = std::max(std::abs(above), std::abs(below));
-        if (!smooth || !(std::abs(above - below) <= agreement * size + 1e-9 * std::abs(atBase.value)))
+        if (!smooth || !(std::abs(above - below) <= agreement * size + 1e-13 * largest / (h / 4)))
           continue;
         gradients[t].add(gradient[i], (above + below) / 2);
         found = true;
