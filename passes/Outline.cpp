@@ -11,11 +11,11 @@
 //
 // Functions carry `hw.entry`, a name for people. An argument whose buffer result r may take over (the i-th carried
 // value of a loop, used by no one after the call, whose next value is that result) carries `hw.donate = r`.
+#include "ir/Slice.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/SymbolTable.h"
 #include "passes/Passes.h"
-#include "ir/Slice.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"
 

@@ -3,12 +3,12 @@
 //
 // A contraction over nothing, or with a vector, is no matrix product: as a multiplication (and a sum) it fuses with its
 // neighbours and reads memory once. Transposes become dimension numbers of the contraction that reads or made them.
+#include "ir/Slice.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
-#include "ir/Slice.h"
 
 using namespace mlir;
 using namespace hw;
@@ -360,9 +360,8 @@ struct Simplify : PassWrapper<Simplify, OperationPass<ModuleOp>> {
     patterns.add<Rewrite<DotGeneralOp, absorbTranspose>, Rewrite<TransposeOp, swapFactors>>(&getContext(),
                                                                                             /*benefit=*/3);
     patterns.add<Rewrite<DotGeneralOp, outerProduct>>(&getContext(), /*benefit=*/2);
-    patterns
-        .add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<CastOp, narrowAtSource>,
-             Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
+    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<CastOp, narrowAtSource>,
+                 Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
     for (RegisteredOperationName name : getContext().getRegisteredOperations())
       if (isa<HwDialect>(name.getDialect()))
         name.getCanonicalizationPatterns(patterns, &getContext());

@@ -8,8 +8,8 @@
 //
 // Rows keep the order of the program: so a part is made of neighbours, and what reads a table stands outside. With a
 // part goes the arithmetic that only it needs. A run-time loop that carries nothing is marked `independent` likewise.
-#include "passes/Passes.h"
 #include "ir/Slice.h"
+#include "passes/Passes.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
 
