@@ -69,6 +69,8 @@ Location Elaborator::loc() {
 }
 
 RankedTensorType Elaborator::tensorType(ArrayRef<int64_t> shape, Type element) {
+  if (shape.size() > 16)
+    fail("a tensor has at most 16 axes, and this one would have " + std::to_string(shape.size()));
   double elements = 1;
   for (int64_t size : shape)
     elements *= double(size);

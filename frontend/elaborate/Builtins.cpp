@@ -180,17 +180,14 @@ Val reshape(Elaborator &e, Args &a) {
       unknown = i;
     else if (size < 1)
       e.fail("a size in a shape is at least 1, or once -1 for what is left; found " + std::to_string(size));
-    else
-      known *= size;
+    else if (llvm::MulOverflow(known, size, known))
+      e.fail("the sizes of this shape multiply to more than 2^63 elements");
     shape.push_back(size);
   }
   int64_t elements = typeOf(v).getNumElements();
   if (unknown >= 0 && known && elements % known == 0)
     shape[unknown] = elements / known;
-  int64_t product = 1;
-  for (int64_t s : shape)
-    product *= s;
-  if (product != elements)
+  if (unknown >= 0 ? shape[unknown] < 1 : known != elements)
     e.fail(describe(a.positional[0]) + " has " + std::to_string(elements) + " elements and cannot take the shape " +
            shapeText(shape));
   return tensor(e.reshape(v, shape), as<Tensor>(a.positional[0]) ? as<Tensor>(a.positional[0])->classes : 0);

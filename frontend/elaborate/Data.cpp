@@ -68,6 +68,9 @@ std::vector<Images> imagesOf(const std::string &kind, const std::string &path) {
 // npy and idx give a tensor; csv a data set; mnist, fashion_mnist and cifar10 one of two parts, or a file's.
 Val Elaborator::dataset(const std::string &kind, const std::string &path) {
   auto read = [&](const std::string &part, ArrayRef<int64_t> shape, Type element, int64_t classes = 0) -> Value {
+    if (llvm::is_contained(shape, 0))
+      fail("the file " + hw::inQuotes(path) + " has no elements: its shape is " + shapeText(shape),
+           "leave it out, or fill it");
     return study::DatasetOp::create(builder, loc(), tensorType(shape, element), kind, path, part, classes);
   };
   Type byte = builder.getIntegerType(8, false);

@@ -172,6 +172,11 @@ public:
   bool runBlock(const ast::Block &block, Scope::Type type = Scope::Block);
   bool runStatements(const std::vector<ast::StmtPtr> &statements);
   bool runStatement(const ast::Stmt &stmt);
+  // Counts what is elaborated: a statement, an expression, a round of a loop, also of one whose body is empty.
+  void countSteps() {
+    if (++statements > 3'000'000)
+      fail("this program unrolls to more than 3 million statements and expressions");
+  }
   void runAssign(const ast::Assign &stmt);
   void runFor(const ast::For &stmt, size_t clause, bool &didReturn);
   bool runBody(const ast::For &stmt, size_t clause);
@@ -207,6 +212,7 @@ public:
 
   //===-- Expressions -------------------------------------------------------------------------------------------===//
   Val eval(const ast::Expr &expr);
+  Val evalUnbounded(const ast::Expr &expr); // eval, before the result is found to be of a bearable size
   Val evalRef(const std::string &name, SourceRange range);
   Val evalBinary(const ast::Binary &expr);
   Val evalIndex(const ast::Index &expr);

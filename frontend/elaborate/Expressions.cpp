@@ -7,14 +7,28 @@ using namespace mlir;
 
 namespace hw::lang {
 
+// Lists and strings that grow round by round double their size with each: what they hold is bounded where it is made,
+// so that nothing which walks over a value needs a bound of its own.
 Val Elaborator::eval(const ast::Expr &expr) {
+  Val value = evalUnbounded(expr);
+  if (auto *l = as<List>(value)) {
+    if (l->depth > 100)
+      fail(expr.range, "these lists are nested more than 100 deep");
+    if (l->leaves > 1'000'000)
+      fail(expr.range, "this list holds more than 1 million values", "a tensor holds more: `zeros([n])`, `linspace`");
+  } else if (auto *s = as<String>(value); s && s->text.size() > 1'000'000) {
+    fail(expr.range, "this string is longer than 1 million bytes");
+  }
+  return value;
+}
+
+Val Elaborator::evalUnbounded(const ast::Expr &expr) {
   Restore<SourceRange> place(here);
   if (expr.range.source == file.source)
     here = expr.range;
   if (expr.kind != ast::ExprKind::Call)
     boundTo.clear();
-  if (++statements > 3'000'000)
-    fail("this program unrolls to more than 3 million expressions");
+  countSteps();
   using ast::as;
   using ast::ExprKind;
   switch (expr.kind) {

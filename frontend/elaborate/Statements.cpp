@@ -262,8 +262,7 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
   Restore<SourceRange> place(here);
   if (stmt.range.source == file.source)
     here = stmt.range;
-  if (++statements > 3'000'000)
-    fail("this program unrolls to more than 3 million statements");
+  countSteps();
   using ast::as;
   using ast::StmtKind;
   if (inFunction) {
@@ -627,6 +626,7 @@ bool Elaborator::runUnrolled(const ast::For &stmt, size_t clause, const Val &ite
   }
   size_t depth = loops.size();
   for (size_t i = 0; i < items.size(); ++i) {
+    countSteps();
     ScopeGuard guard(*this, Scope::Block);
     std::vector<Val> values = apart(*this, c.names, items[i], c.range);
     for (size_t k = 0; k < values.size(); ++k) {

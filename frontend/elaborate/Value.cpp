@@ -1,6 +1,8 @@
 // Values: construction, and how messages and tables print them.
 #include "frontend/elaborate/Elaborator.h"
 
+#include "llvm/Support/MathExtras.h"
+
 #include <charconv>
 #include <cmath>
 
@@ -55,6 +57,11 @@ Val string(std::string text) {
 Val list(std::vector<Val> items, bool tuple) {
   auto l = std::make_shared<List>();
   l->items = std::move(items);
+  for (const Val &item : l->items) {
+    auto *inner = as<List>(item);
+    l->depth = std::max(l->depth, inner ? inner->depth + 1 : 1);
+    l->leaves = llvm::SaturatingAdd(l->leaves, inner ? std::max<size_t>(inner->leaves, 1) : 1);
+  }
   l->tuple = tuple;
   return l;
 }

@@ -68,6 +68,8 @@ struct Number : ObjectOf<Kind::Number> {
 struct List : ObjectOf<Kind::List> {
   std::vector<Val> items;
   bool tuple = false;
+  unsigned depth = 1; // of lists in lists
+  size_t leaves = 0;  // what a walk over all of it visits: the same list twice counts twice
 };
 
 // a..b, both included

@@ -1779,6 +1779,33 @@ def weights_return(where):
     check(safetensors(f"{where}/b/start.safetensors") == safetensors(f"{where}/a/net.safetensors"), "it starts elsewhere")
 
 
+@test
+def growing(where):
+    """what grows without bound is refused with a sentence, in seconds"""
+    grow = "fn f(x) { for i in 1..60 { x = %s }; return x }\ny = f(%s)\nrecord t: a = len(y)"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }}".ljust(117) + "\n"
+    write(where, {"empty.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode(),
+                  "empty.idx": struct.pack(">HBB3I", 0, 8, 3, 0, 28, 28), "empty.csv": "a,b\n"})
+    ten = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
+    cases = {
+        grow % ("[x, x]", "1"): "more than 1 million values",
+        grow % ("x + x", "[1]"): "more than 1 million values",
+        grow % ("x + x", '"a"'): "longer than 1 million",
+        grow.replace("60", "9999") % ("[x]", "1"): "more than 100 deep",
+        "fn f(x) { for i in 1..10000, j in 1..10000 { }; return x }\ny = f(1)": "3 million",
+        "for " + ", ".join(f"i{k} in [1]" for k in range(20000)) + " { record t: a = 1 }": "200 levels",
+        "for " + ", ".join(f"i{k} in {ten}" for k in range(3)) + " { " + "; ".join(f"record t{k}: a = 1" for k in range(250)) + " }": "4 million operations",
+        "x = ones([2])[" + ", ".join(["None"] * 300) + "]": "16 axes",
+        "x = reshape(ones([4]), [4294967296, 4294967296, -1])": "elements",
+        'x = npy("empty.npy")': "no elements",
+        'x = idx("empty.idx")': "no elements",
+        'data d = csv("empty.csv")': "empty|no rows|at least one row",
+    }
+    for number, (source, words) in enumerate(cases.items()):
+        write(where, {f"{number}.hw": source.replace("; ", "\n")})
+        bad(where, "check", f"{number}.hw", words=[rf"{number}.hw:\d+:\d+: error", words], seconds=60)
+
+
 def main():
     global HWC, CPU
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
