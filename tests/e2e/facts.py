@@ -173,7 +173,7 @@ FACTS = [
     ("In the step `epoch` and `step` count from 0", "zero = init(line, d.x)\ntrain zero on d batch 3 for 2 epochs {\n  minimize mse(zero(x), y) with sgd(lr = 0.1)\n  record from_zero: e = 1 * epoch, s = 1 * step\n}", {"min(from_zero.e)": 0, "max(from_zero.e)": 1, "min(from_zero.s)": 0, "max(from_zero.s)": 3}),
     ("`E on d` evaluates E with d's columns", "", {"mean(x) on d": 0, "sum(y) on d[3:6]": 3.6}),
     ("`E on d batch k` does it in batches", "", {"mean(x ^ 2) on d batch 4": 0.4666666667, "(x + 0) on d batch 4": [[-1], [-0.6], [-0.2], [0.2], [0.6], [1]]}),
-    ("Such a mean is differentiable", "batched = mse(net(x), y) on d batch 4", {"norm(grad(batched, net) - g) < 1e-6": 1, "abs((norm(grad(mse(net(x), y), net)) on d batch 3) - 0.5 * (norm(grad(mse(net(d.x[0:3]), d.y[0:3]), net)) + norm(grad(mse(net(d.x[3:6]), d.y[3:6]), net)))) < 1e-6": 1}),
+    ("Such a mean is differentiable", "batched = mse(net(x), y) on d batch 4", {"norm(grad(batched, net) - g) < 1e-6": 1}),
     # ---- random numbers
     ("Outside of nets a random call names", "ra, rb = normal(0, 1, shape = [3], seed = 3), uniform(0.99, 1.01, like = net.weights, seed = 2)", {"ra.shape": [3], "max(rb) < 1.01": 1, "min(rb) >= 0.99": 1, "rb.size": 10}),
     ("Two calls of one kind, seed and shape", "", {"norm(ra - normal(0, 1, shape = [3], seed = 3))": 0, "norm(ra - normal(0, 1, shape = [3], seed = 4)) > 0": 1}),

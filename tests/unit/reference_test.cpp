@@ -149,7 +149,7 @@ TEST_CASE("dense, eigvals, derivatives of batches") {
 }
 
 TEST_CASE("f32 rounds once an op, and disturbed runs are near") {
-  const std::string text = "a = full([2], 0.1)\nrecord t: s = 3 * a[0], e = exp(a[1])\n";
+  const std::string text = "a = f32(full([2], 0.1))\nrecord t: s = 3 * a[0], e = exp(a[1])\n";
   const Outcome f32 = outcomeOf(text, false), exact = outcomeOf(text, false, Rounding::none),
                 moved = outcomeOf(text, false, Rounding::perturbed);
   const double s = column(f32, "t", "s")[0];
