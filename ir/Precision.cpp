@@ -53,8 +53,8 @@ std::vector<Operation *> roundTrips(ModuleOp module) {
   Origins origins;
   std::vector<Operation *> found;
   module.walk<WalkOrder::PreOrder>([&](Operation *op) {
-    if (llvm::isa<CastOp>(op) && elementOf(op->getResult(0)).isF64() && elementOf(op->getOperand(0)).isF32() &&
-        origins.of(op->getOperand(0)) == Rounded)
+    if (llvm::isa<CastOp>(op) && !op->hasAttr(keptAttribute) && elementOf(op->getResult(0)).isF64() &&
+        elementOf(op->getOperand(0)).isF32() && origins.of(op->getOperand(0)) == Rounded)
       found.push_back(op);
     origins.visit(op);
   });

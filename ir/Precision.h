@@ -5,7 +5,7 @@
 namespace hw {
 
 /// On a cast from f64 to f32, and on a constant, while a file is elaborated: the language rounds here, as `f32(x)` asks
-/// for it or as a place has that type.
+/// for it or as a place has that type. On a cast to f64: what was rounded is wanted as it is.
 inline constexpr llvm::StringLiteral keptAttribute = "hw.kept";
 
 /// The casts that make f64 again of what was rounded to f32 by the way, and has met nothing that is f32 itself. A type

@@ -1,5 +1,6 @@
 // gradcheck and bench: the graphs of a loss, its gradient and its Hessian-vector product, each by itself.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Precision.h"
 #include "ir/Slice.h"
 
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -40,7 +41,12 @@ private:
     OperationState state(op->getLoc(), op->getName());
     for (Value operand : op->getOperands()) {
       Value v = mapping.lookupOrDefault(operand);
-      state.operands.push_back(elementOf(v).isF32() ? e.cast(v, e.f64()) : v);
+      if (elementOf(v).isF32()) {
+        v = e.cast(v, e.f64());
+        if (auto cast = v.getDefiningOp<CastOp>()) // the program's own f32 numbers are what is checked
+          cast->setAttr(keptAttribute, e.builder.getUnitAttr());
+      }
+      state.operands.push_back(v);
     }
     for (Type type : op->getResultTypes())
       state.types.push_back(wide(type));

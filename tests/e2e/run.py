@@ -1808,6 +1808,8 @@ def growing(where):
 
 def main():
     global HWC, CPU
+    # Ignored where a shell runs us in the background; programs would go on ignoring it, and Ctrl-C is to be tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--cpu", help="compile for this CPU (default: this machine's)")

@@ -96,7 +96,8 @@ UNARY = {  # smooth, and tame far out
 }
 BINARY = {
     "({} + {})": lambda a, b: a + b, "({} - {})": lambda a, b: a - b, "({} * {})": lambda a, b: a * b, "({} / (1 + {}^2))": lambda a, b: a / (1 + b ** 2),
-    "max({}, {})": jnp.maximum, "min({}, {})": jnp.minimum, "where({0} < {1}, sin({0}), {0} * {1})": lambda a, b: jnp.where(a < b, jnp.sin(a), a * b),
+    # At a tie the derivative goes to the second.
+    "max({}, {})": lambda a, b: jnp.where(a > b, a, b), "min({}, {})": lambda a, b: jnp.where(a < b, a, b), "where({0} < {1}, sin({0}), {0} * {1})": lambda a, b: jnp.where(a < b, jnp.sin(a), a * b),
     "sigmoid({})^(1 + {}^2)": lambda a, b: jax.nn.sigmoid(a) ** (1 + b ** 2),
 }
 
