@@ -25,7 +25,9 @@ std::string Driver::stem() const { return std::filesystem::path(request_.path).s
 
 /// Prints what has been found since the last time, and says whether the stage went well.
 bool Driver::report() {
-  if (!diagnostics_.empty())
+  if (request_.report)
+    request_.report(diagnostics_);
+  else if (!diagnostics_.empty())
     std::fputs(diagnostics_.render(isatty(2)).c_str(), stderr);
   bool ok = !diagnostics_.hasErrors();
   diagnostics_ = Diagnostics();
