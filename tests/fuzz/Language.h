@@ -9,13 +9,13 @@
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t limit);
 
-// LLVM's headers poison what the allocator of its library, which is not instrumented, does not know to give back.
-extern "C" inline __attribute__((used)) const char *__asan_default_options() {
+// LLVM's headers poison what the allocator of its library, which is not instrumented, does not know to give back. Not
+// inline: a weak definition loses against the sanitizer's own. Each target includes this file once.
+extern "C" const char *__asan_default_options() {
   return "allow_user_poisoning=0:detect_leaks=0:allocator_may_return_null=0";
 }
 
-extern "C" inline __attribute__((used)) size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t limit,
-                                                                       unsigned seed) {
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t limit, unsigned seed) {
   static std::string previous;
   const std::string text(reinterpret_cast<char *>(data), size);
   if (seed % 8 == 0)

@@ -81,11 +81,12 @@ private:
   }
 
   std::string tokens(const std::string &text, const std::string &other) {
-    static const std::string_view numbers[] = {"0",          "-1",  "1",   "2",          "3",  "1e308", "1e-320", "nan",
-                                               "inf",        "0.5", "1.0", "2147483648", "-7", "1e9",   "1e400",  "65536",
-                                               "2147483647", "1/0", "-0",  "9223372036854775808"};
-    static const std::string_view signs[] = {"(", ")", "[", "]", "{", "}", ",", ";",  ":",  "..", "=",   "|>", "+", "-",
-                                             "*", "/", "@", "^", "<", ">", "'", "==", "\"", "$",  "...", ".",  "#", "\\"};
+    static const std::string_view numbers[] = {
+        "0",   "-1",         "1",  "2",   "3",     "1e308", "1e-320",     "nan", "inf", "0.5",
+        "1.0", "2147483648", "-7", "1e9", "1e400", "65536", "2147483647", "1/0", "-0",  "9223372036854775808"};
+    static const std::string_view signs[] = {"(", ")",  "[",  "]", "{",   "}", ",", ";", ":", "..",
+                                             "=", "|>", "+",  "-", "*",   "/", "@", "^", "<", ">",
+                                             "'", "==", "\"", "$", "...", ".", "#", "\\"};
     std::vector<std::string> parts = split(text);
     const std::vector<size_t> real = places(parts, matters);
     if (real.empty())
@@ -165,8 +166,9 @@ private:
   }
 
   std::string bytes(std::string text) {
-    static const std::string_view invalid[] = {"\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x80",
-                                               "\x1b[2J", "\r", "\xe2\x80\xae", "\t", "\x7f", "\xef\xbb\xbf"};
+    static const std::string_view invalid[] = {"\xff",     "\xc3",    "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                               "\xc0\x80", "\x1b[2J", "\r",           "\xe2\x80\xae",
+                                               "\t",       "\x7f",    "\xef\xbb\xbf"};
     const size_t at = below(text.size() + 1);
     switch (below(4)) {
     case 0:
@@ -185,8 +187,9 @@ private:
   /// One token inside very many of the same brackets or signs.
   std::string deep(const std::string &text) {
     static const std::pair<std::string_view, std::string_view> around[] = {
-        {"(", ")"}, {"[", "]"}, {"-", ""}, {"{", "}"}, {"1 + ", ""}, {"2^", ""}, {"f(", ")"}, {"not ", ""}, {"", "'"},
-        {"", "[0]"}, {"if 1 < 2 { ", " }"}, {"for i in 0..2 { ", " }"}, {"", " |> relu"}, {"", ".a"}};
+        {"(", ")"},       {"[", "]"},   {"-", ""}, {"{", "}"},  {"1 + ", ""},          {"2^", ""},
+        {"f(", ")"},      {"not ", ""}, {"", "'"}, {"", "[0]"}, {"if 1 < 2 { ", " }"}, {"for i in 0..2 { ", " }"},
+        {"", " |> relu"}, {"", ".a"}};
     std::vector<std::string> parts = split(text);
     const std::vector<size_t> real = places(parts, matters);
     if (real.empty())
