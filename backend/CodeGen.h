@@ -24,8 +24,9 @@ public:
     std::vector<Mark> steps;
     llvm::Function *function; ///< names are for people: two entries may share one, and LLVM then renames the second
   };
-  /// Emits `void name(ptr args, ptr scratch)`.
-  void addFunction(llvm::StringRef name, const StepList &list);
+  /// Emits `void name(ptr args, ptr scratch)`. `isRare`: it may be slow, if only it costs little to compile; such
+  /// functions come last, so that no other one shares their kernels.
+  void addFunction(llvm::StringRef name, const StepList &list, bool isRare = false);
   /// Emits `hw_program_descriptor`.
   void finish(llvm::StringRef plan);
 

@@ -1,6 +1,9 @@
 #include "backend/Compile.h"
 #include "backend/CodeGen.h"
 #include "backend/Plan.h"
+#include "backend/VerifyPlan.h"
+#include "backend/VerifySteps.h"
+#include "llvm/ADT/ScopeExit.h"
 
 using namespace mlir;
 using namespace hw;
@@ -31,7 +34,19 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   FusionOptions fusion;
   fusion.products = options.products;
 
+  // Better no program than one that computes something else.
+  auto verify = [&](func::FuncOp function, const StepList &list) {
+    std::optional<std::string> wrong = verifySteps(list);
+    if (wrong)
+      emitError(function.getLoc()) << "internal error: the code for '" << function.getName()
+                                   << "' is not proved right: " << *wrong;
+    return !wrong;
+  };
   SmallVector<std::pair<func::FuncOp, func::FuncOp>> steps; // of trainings, with copies as they were
+  llvm::scope_exit eraseTwins([&] {
+    for (auto [function, twin] : steps)
+      twin.erase();
+  });
   PlanInput input{options.name, options.precision, options.quick, {}, {}, 0};
   for (func::FuncOp function : module.getOps<func::FuncOp>()) {
     if (function.getName() == "study" || function.isDeclaration())
@@ -48,6 +63,8 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
     StepList list = lowerFunction(function.front(), donations, *target, fusion);
     if (options.wantKernels)
       compiled.kernels += "entry " + name + "\n" + list.print() + "\n";
+    if (!verify(function, list))
+      return std::nullopt;
     input.entries[function.getName().str()] = unsigned(emitter.getEntries().size());
     emitter.addFunction(name, list);
     compiled.scratch = std::max(compiled.scratch, list.scratch);
@@ -56,20 +73,24 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
   for (auto [function, twin] : steps) {
     SmallVector<Operation *> operations;
     StepList list = lowerDiagnosis(twin.front(), *target, operations);
+    if (!verify(function, list))
+      return std::nullopt;
     Diagnosis diagnosis{unsigned(emitter.getEntries().size()), {}};
     for (Operation *operation : operations)
       diagnosis.operations.push_back({operation->getName().stripDialect().str(), locationText(operation->getLoc())});
     input.diagnoses[function.getName()] = std::move(diagnosis);
-    emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list);
+    emitter.addFunction(emitter.getEntries()[input.entries[function.getName()]].name + ".diagnose", list,
+                        /*isRare=*/true);
     compiled.diagnosisScratch = std::max(compiled.diagnosisScratch, list.scratch);
   }
-  // Constants of the twins are part of the module that is emitted: they may go now.
-  for (auto [function, twin] : steps)
-    twin.erase();
   input.scratch = std::max(compiled.scratch, compiled.diagnosisScratch);
   auto plan = makePlan(module, input);
   if (!plan)
     return std::nullopt;
+  if (std::optional<std::string> wrong = verifyPlan(module, plan->json)) {
+    emitError(module.getLoc()) << "internal error: the plan is not proved right: " << *wrong;
+    return std::nullopt;
+  }
   compiled.plan = std::move(plan->json);
   compiled.arena = plan->arena;
   emitter.finish(compiled.plan);

@@ -42,6 +42,8 @@ std::string Tiling::print() const {
      << (columnsOuter ? "columns" : "rows") << " outside";
   if (range != Role::None)
     os << "; range of the " << nameOf(range);
+  if (longest > longestChain)
+    os << ", at most " << longest;
   return text;
 }
 
@@ -139,7 +141,7 @@ private:
       return b.CreateAlignedLoad(vector, from, align);
     };
     auto [first, last] = bounds(Role::Contracted, p.k);
-    Values sums = emitLoop(b, first, last, 1, startingSums(), [&](llvm::Value *k, Values c) {
+    auto terms = [&](llvm::Value *k, Values c) {
       llvm::Value *aRow = address(aTile, {{k, p.aStride[2]}}, 0), *bRow = address(bTile, {{k, p.bStride[1]}}, 0);
       Values right;
       for (unsigned v = 0; v < vectors; ++v)
@@ -154,7 +156,22 @@ private:
               b.CreateIntrinsic(vector, llvm::Intrinsic::fmuladd, {left, right[v], c[r * vectors + v]});
       }
       return c;
-    });
+    };
+    Values zeros(rows * vectors, llvm::Constant::getNullValue(vector));
+    // A long sum goes in blocks of its own, so that its error does not grow with the number of terms.
+    constexpr int64_t longestChain = Tiling::longestChain;
+    bool isLong = (t.longest ? std::min(t.longest, p.k) : p.k) > longestChain;
+    Values sums = !isLong ? emitLoop(b, first, last, 1, zeros, terms)
+                          : emitLoop(b, first, last, longestChain, zeros, [&](llvm::Value *from, Values around) {
+                              llvm::Value *end = b.CreateAdd(from, b.getInt64(longestChain), "", true, true);
+                              end = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, end, last);
+                              Values block = emitLoop(b, from, end, 1, zeros, terms);
+                              for (auto [sum, part] : llvm::zip_equal(around, block))
+                                sum = b.CreateFAdd(sum, part);
+                              return around;
+                            });
+    if (epilogue.schedule.accumulates)
+      addToMemory(sums);
     finish(sums);
   }
 
@@ -170,21 +187,18 @@ private:
       point.setIndex(p.mDim, b.CreateAdd(firstRow, b.getInt64(r), "", true, true));
   }
 
-  /// Zeros, or what is in memory.
-  Values startingSums() {
-    Values sums(rows * vectors, llvm::Constant::getNullValue(vector));
-    if (!epilogue.schedule.accumulates)
-      return sums;
+  /// The sums with what is in memory.
+  void addToMemory(Values &sums) {
     const Root &root = epilogue.roots[0];
     Point::Scope scope(point);
     for (unsigned v = 0; v < vectors; ++v) {
       setColumns(v);
       for (unsigned r = 0; r < rows; ++r) {
         setRow(r);
-        sums[r * vectors + v] = point.loadBack(root.buffer, root.address, 0);
+        llvm::Value *&sum = sums[r * vectors + v];
+        sum = b.CreateFAdd(point.loadBack(root.buffer, root.address, 0), sum);
       }
     }
-    return sums;
   }
 
   void finish(const Values &sums) {
@@ -204,6 +218,7 @@ private:
         setRow(r);
         if (product >= 0)
           point.define(product, 0, sums[r * vectors + v]);
+        point.loadFirst(0);
         for (auto [number, root] : llvm::enumerate(epilogue.roots)) {
           if (root.kind == RootKind::Store) {
             point.store(root, 0);

@@ -54,6 +54,9 @@ struct Tiling {
   unsigned rows = 1, vectors = 1, lanes = 1;
   bool columnsOuter = true; // a panel of b stays in the first-level cache while the rows pass by
   Role range = Role::None;  // which loop the caller gives the bounds of: rows in multiples of `rows`, columns of a tile
+  int64_t longest = 0;      // of the ranges, where they are summed over
+  /// Of multiply-adds, one after the other, in a sum. A block ends with as many additions as there are accumulators.
+  static constexpr int64_t longestChain = 1024;
   int64_t columns() const { return int64_t(vectors) * lanes; }
   std::string print() const;
 };

@@ -380,8 +380,9 @@ Expr outsideAt(Expr like, ArrayRef<int64_t> offset, const Windows &windows, Arra
   for (auto [i, window] : llvm::enumerate(windows)) {
     int64_t dim = like.rank() - int64_t(windows.size() - i), count = like.shape()[dim];
     int64_t ahead = window.low - offset[i]; // window r's element is number r * stride - ahead
-    int64_t first = ahead > 0 ? (ahead + window.stride - 1) / window.stride : 0;
-    int64_t last = (sizes[i] - 1 + ahead) / window.stride;
+    // Both may be of negative numbers: elements that no window reaches, or all do.
+    int64_t first = std::max<int64_t>(llvm::divideCeilSigned(ahead, window.stride), 0);
+    int64_t last = llvm::divideFloorSigned(sizes[i] - 1 + ahead, window.stride);
     Expr at = indexAlong(like, dim);
     auto add = [&](Expr mask) { any = any ? any | mask : mask; };
     if (first > 0)

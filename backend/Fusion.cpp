@@ -51,10 +51,14 @@ std::optional<Opcode> hw::backend::elementwiseOp(Operation *op) {
       .Case<Expm1Op>([](auto) { return Opcode::Expm1; })
       .Case<LogOp>([](auto) { return Opcode::Log; })
       .Case<Log1pOp>([](auto) { return Opcode::Log1p; })
+      .Case<Log2Op>([](auto) { return Opcode::Log2; })
+      .Case<Log10Op>([](auto) { return Opcode::Log10; })
       .Case<SqrtOp>([](auto) { return Opcode::Sqrt; })
       .Case<SinOp>([](auto) { return Opcode::Sin; })
       .Case<CosOp>([](auto) { return Opcode::Cos; })
       .Case<TanhOp>([](auto) { return Opcode::Tanh; })
+      .Case<SinhOp>([](auto) { return Opcode::Sinh; })
+      .Case<CoshOp>([](auto) { return Opcode::Cosh; })
       .Case<LogisticOp>([](auto) { return Opcode::Logistic; })
       .Case<ErfOp>([](auto) { return Opcode::Erf; })
       .Case<AsinhOp>([](auto) { return Opcode::Asinh; })
@@ -93,7 +97,7 @@ bool hw::backend::isInlinable(Operation *op) {
 
 /// A call of the runtime, or a map, which reads its operands as they lie in memory.
 static bool isLibraryCall(Operation *op) {
-  return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, ConvolutionOp, MapOp>(op);
+  return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, WholeOp, ConvolutionOp, MapOp>(op);
 }
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {

@@ -37,11 +37,11 @@ unsigned hw::backend::bytesOf(DType type) {
 }
 
 const char *hw::backend::nameOf(Opcode op) {
-  static const char *names[] = {"constant", "load",  "index", "random", "product", "neg",  "exp",      "expm1",
-                                "log",      "log1p", "sqrt",  "sin",    "cos",     "tanh", "logistic", "erf",
-                                "asinh",    "abs",   "sign",  "floor",  "not",     "cast", "clamp",    "add",
-                                "sub",      "mul",   "div",   "pow",    "min",     "max",  "and",      "or",
-                                "eq",       "ne",    "lt",    "le",     "gt",      "ge",   "select"};
+  static const char *names[] = {"constant", "load", "index", "random", "product", "neg",   "exp",   "expm1", "log",
+                                "log1p",    "log2", "log10", "sqrt",   "sin",     "cos",   "tanh",  "sinh",  "cosh",
+                                "logistic", "erf",  "asinh", "abs",    "sign",    "floor", "not",   "cast",  "clamp",
+                                "add",      "sub",  "mul",   "div",    "pow",     "min",   "max",   "and",   "or",
+                                "eq",       "ne",   "lt",    "le",     "gt",      "ge",    "select"};
   return names[unsigned(op)];
 }
 
@@ -60,6 +60,10 @@ unsigned hw::backend::costOf(Opcode op) {
     return 14;
   case Opcode::Expm1:
   case Opcode::Log1p:
+  case Opcode::Log2:
+  case Opcode::Log10:
+  case Opcode::Sinh:
+  case Opcode::Cosh:
   case Opcode::Sin:
   case Opcode::Cos:
   case Opcode::Erf:
@@ -165,6 +169,26 @@ bool Kernel::has(RootKind kind) const {
   return llvm::any_of(roots, [&](const Root &root) { return root.kind == kind; });
 }
 
+llvm::SmallVector<unsigned> Kernel::firstRoots() const {
+  llvm::SmallVector<unsigned> first(nodes.size(), unsigned(roots.size()));
+  for (unsigned number = unsigned(roots.size()); number-- > 0;) {
+    const Root &root = roots[number];
+    llvm::SmallVector<int> wanted{root.node};
+    for (auto [node, scale] : root.address.dynamic)
+      wanted.push_back(node);
+    while (!wanted.empty()) {
+      int node = wanted.pop_back_val();
+      if (first[size_t(node)] == number)
+        continue;
+      first[size_t(node)] = number;
+      wanted.append(nodes[node].operands.begin(), nodes[node].operands.end());
+      for (auto [inner, scale] : nodes[node].index.dynamic)
+        wanted.push_back(inner);
+    }
+  }
+  return first;
+}
+
 uint64_t Kernel::orderedDims() const {
   uint64_t ordered = 0;
   for (const Root &root : roots)
@@ -187,10 +211,18 @@ std::string Kernel::print() const {
     os << "; turned with i" << s.blockDim;
   if (s.rangeDim >= 0)
     os << "; range of i" << s.rangeDim << " by " << s.quantum;
+  if (s.longest)
+    os << ", at most " << s.longest;
   os << (s.accumulates ? "; sums go on" : "") << (s.isCold ? "; cold" : "") << "\n";
   for (auto [number, node] : llvm::enumerate(nodes)) {
     os << "    %" << number << " = ";
     ::print(os, node);
+    os << "\n";
+  }
+  if (!firstLoads.empty()) {
+    os << "    before the first store:";
+    for (int node : firstLoads)
+      os << " %" << node;
     os << "\n";
   }
   static const char *kinds[] = {"store", "sum", "max", "scatter_add"};

@@ -54,10 +54,14 @@ enum class Opcode : uint8_t {
   Expm1,
   Log,
   Log1p,
+  Log2,
+  Log10,
   Sqrt,
   Sin,
   Cos,
   Tanh,
+  Sinh,
+  Cosh,
   Logistic,
   Erf,
   Asinh,
@@ -114,12 +118,15 @@ struct Root {
 
 /// How a kernel is run: see Cost.h, which chooses.
 struct Schedule {
+  static constexpr int64_t longestChain = 256; // of additions, one after the other, in a sum
+
   int vectorDim = -1; // dimension that is vectorised, -1: none
   unsigned lanes = 1;
   unsigned unroll = 1;      // vectors a time
   int blockDim = -1;        // loads that walk by one along it are turned in registers, `lanes` of its indices a time
   int rangeDim = -1;        // the caller says from where to where this one runs; -1: every dimension runs whole
   int64_t quantum = 1;      // ranges start at multiples of it, and end there or at the dimension's end
+  int64_t longest = 0;      // of the ranges, where they are summed over
   bool accumulates = false; // sums add to what is in memory
   bool isCold = false;      // run rarely: not worth optimising
 };
@@ -131,6 +138,9 @@ struct Kernel {
   llvm::SmallVector<Root, 4> roots;
   llvm::SmallVector<int, 8> buffers; // numbers of the function's buffers
   llvm::SmallVector<DType, 8> bufferTypes;
+  /// Loads of memory that a root stores over before another one wants them: at each point they come before the first
+  /// store. All others are made when they are first asked for.
+  llvm::SmallVector<int, 4> firstLoads;
   Schedule schedule;
 
   /// The node, or an equal one that exists already.
@@ -139,6 +149,8 @@ struct Kernel {
   int bufferIndex(int functionBuffer, DType type);
   int64_t points() const;
   bool has(RootKind kind) const;
+  /// Of each node, the first root that its value is asked for by; the number of roots where none does.
+  llvm::SmallVector<unsigned> firstRoots() const;
   /// Dimensions along which scattering changes places by an index: they must be walked in order.
   uint64_t orderedDims() const;
   /// A text that equal kernels have equal: buffers are numbered by the kernel.

@@ -74,7 +74,8 @@ public:
   }
 
 private:
-  using Body = llvm::function_ref<Values(Values)>;
+  using LoopBody = llvm::function_ref<Values(Value *, Values)>;
+  static constexpr int64_t longestChain = Schedule::longestChain;
 
   std::pair<Value *, Value *> bounds(unsigned dim) {
     if (int(dim) == schedule.rangeDim)
@@ -100,7 +101,7 @@ private:
     };
     auto [low, high] = bounds(dim);
     if (int(dim) != schedule.vectorDim)
-      return emitLoop(b, low, high, 1, carried, [&](Value *index, Values values) {
+      return inBlocks(low, high, 1, blocksOf(at, turnsOf(dim)), carried, [&](Value *index, Values values) {
         point.setIndex(dim, index);
         return turn(std::move(values));
       });
@@ -108,7 +109,9 @@ private:
     // Blocks of vectors, single vectors, and a masked tail.
     int64_t size = kernel.domain[dim], lanes = schedule.lanes, block = lanes * schedule.unroll;
     auto section = [&](Value *from, Value *to, unsigned copies, Value *mask, Values values) {
-      return emitLoop(b, from, to, int64_t(copies) * lanes, std::move(values), [&](Value *index, Values inner) {
+      int64_t step = copies * lanes;
+      auto lengths = blocksOf(at, (turnsOf(dim) + step - 1) / step);
+      return inBlocks(from, to, step, lengths, std::move(values), [&](Value *index, Values inner) {
         point.setVector(index, copies, mask);
         vectorRows = unsigned(mask ? size % lanes : lanes);
         return turn(std::move(inner));
@@ -136,6 +139,71 @@ private:
     Value *rest = b.CreateVectorSplat(unsigned(lanes), b.CreateSub(high, fullEnd, "", true, true));
     Value *mask = lanes == 1 ? nullptr : b.CreateICmpSLT(llvm::ConstantVector::get(numbers), rest);
     return section(fullEnd, high, 1, mask, std::move(carried));
+  }
+
+  //===-- Long sums
+  //--------------------------------------------------------------------------------------------------===//
+  // Each block of turns of a reduced loop sums from zero, and adds what it has to the sum around it: no chain of
+  // additions is longer than `longestChain`, and an error grows like the logarithm of the number of terms.
+
+  int64_t turnsOf(unsigned dim) const {
+    return int(dim) == schedule.rangeDim && schedule.longest ? std::min(schedule.longest, kernel.domain[dim])
+                                                             : kernel.domain[dim];
+  }
+
+  /// How many additions one run of the loops from position `at` of `order` on makes to a sum around them.
+  int64_t chainOf(size_t at) const {
+    if (at == order.size())
+      return 1;
+    int64_t turns = turnsOf(order[at]);
+    if (int(order[at]) == schedule.vectorDim)
+      turns = (turns + schedule.lanes * schedule.unroll - 1) / (schedule.lanes * schedule.unroll);
+    auto lengths = blocksOf(at, turns);
+    return lengths.empty() ? turns * chainOf(at + 1) : (turns + lengths[0] - 1) / lengths[0];
+  }
+
+  /// The lengths of blocks, in turns, and of blocks of blocks before them; none where the chain is short.
+  llvm::SmallVector<int64_t, 3> blocksOf(size_t at, int64_t turns) const {
+    llvm::SmallVector<int64_t, 3> lengths;
+    if (!kernel.has(RootKind::Sum) || !(kernel.reduced >> order[at] & 1))
+      return lengths;
+    int64_t inside = chainOf(at + 1);
+    if (turns * inside <= longestChain)
+      return lengths;
+    lengths.push_back(std::max<int64_t>(1, longestChain / inside));
+    while (turns / lengths[0] > longestChain)
+      lengths.insert(lengths.begin(), lengths[0] * longestChain);
+    return lengths;
+  }
+
+  Values inBlocks(Value *low, Value *high, int64_t step, llvm::ArrayRef<int64_t> lengths, Values carried,
+                  LoopBody body) {
+    if (lengths.empty())
+      return emitLoop(b, low, high, step, std::move(carried), body);
+    int64_t stride = lengths[0] * step;
+    return emitLoop(b, low, high, stride, std::move(carried), [&](Value *first, Values around) {
+      Values inside = around;
+      eachSum([&](size_t i) { inside[i] = llvm::Constant::getNullValue(around[i]->getType()); });
+      if (lengths[0] == 1) {
+        inside = body(first, std::move(inside));
+      } else {
+        Value *end = b.CreateAdd(first, b.getInt64(stride), "", true, true);
+        end = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, end, high);
+        inside = inBlocks(first, end, step, lengths.drop_front(), std::move(inside), body);
+      }
+      eachSum([&](size_t i) { inside[i] = emitAdd(b, around[i], inside[i]); });
+      return inside;
+    });
+  }
+
+  /// Calls f with the position of each sum among the accumulators.
+  void eachSum(llvm::function_ref<void(size_t)> f) {
+    size_t next = 0, copies = accumulators();
+    for (const Root &root : kernel.roots) {
+      for (size_t copy = 0; copy < copies && root.kind == RootKind::Sum; ++copy)
+        f(next + copy);
+      next += root.kind == RootKind::Sum ? copies : root.kind == RootKind::Max ? 2 * copies : 0;
+    }
   }
 
   /// Blocks of as many indices of the block dimension as a vector has lanes.
@@ -177,6 +245,7 @@ private:
       point.setIndex(dim, b.CreateAdd(blockBase, b.getInt64(row), "", true, true));
       for (auto &[node, vectors] : turned)
         point.define(node, 0, vectors[row]);
+      point.loadFirst(0);
       for (const Root &root : kernel.roots)
         point.store(root, 0);
     }
@@ -218,10 +287,7 @@ private:
         DType type = kernel.bufferTypes[root.buffer];
         llvm::Type *vector = accumulatorType(type);
         if (root.kind == RootKind::Sum) {
-          // Sums along rows are added to what was there when they are complete.
-          bool goesOn = schedule.accumulates && !vectorIsReduced;
-          carried.push_back(goesOn ? wide(point.loadBack(root.buffer, root.address, copy), vector)
-                                   : llvm::Constant::getNullValue(vector));
+          carried.push_back(llvm::Constant::getNullValue(vector));
         } else {
           carried.push_back(isFloat(type) ? llvm::ConstantFP::getInfinity(vector, true) : smallest(type, vector));
           carried.push_back(
@@ -262,6 +328,7 @@ private:
     unsigned stride = accumulators();
     for (unsigned copy = 0; copy < (schedule.vectorDim >= 0 ? point.copies() : 1); ++copy) {
       size_t next = 0;
+      point.loadFirst(copy);
       for (const Root &root : kernel.roots) {
         switch (root.kind) {
         case RootKind::Store:
@@ -342,8 +409,12 @@ private:
 
   void finishSum(const Root &root, llvm::ArrayRef<Value *> sums) {
     if (!vectorIsReduced) {
-      for (auto [copy, sum] : llvm::enumerate(sums))
+      for (auto [copy, part] : llvm::enumerate(sums)) {
+        Value *sum = part;
+        if (schedule.accumulates)
+          sum = emitAdd(b, wide(point.loadBack(root.buffer, root.address, unsigned(copy)), sum->getType()), sum);
         point.store(root.buffer, root.address, sum, unsigned(copy));
+      }
       return;
     }
     Values all(sums.begin(), sums.end());

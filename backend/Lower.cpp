@@ -55,6 +55,7 @@ public:
 private:
   StepList finish() {
     scheduleSteps(list, target);
+    orderLoads(list);
     formPhases(list);
     placeScratch(list);
     count();
@@ -95,6 +96,9 @@ private:
   /// Where each result is written: its own place from the start, where a donated argument's readers allow it, else
   /// scratch and a copy at the end.
   void placeResults() {
+    for (auto [number, unit] : llvm::enumerate(plan.units))
+      for (Value value : readsOf(unit))
+        readersOf[value].push_back(number);
     llvm::DenseSet<Value> placed;
     auto results = block.getTerminator()->getOperands();
     SmallVector<int> argumentOf(results.size(), -1);
@@ -131,10 +135,7 @@ private:
   /// or read it exactly where it writes. Adds the order it needs.
   bool takesOver(Value argument, Value result) {
     auto &writers = plan.producers[result];
-    SmallVector<unsigned> readers;
-    for (auto [number, unit] : llvm::enumerate(plan.units))
-      if (readsOf(unit).contains(argument))
-        readers.push_back(number);
+    SmallVector<unsigned> readers = readersOf.lookup(argument);
     if (writers.size() != 1) {
       // Several writers: all readers before all of them.
       for (unsigned reader : readers)
@@ -174,7 +175,8 @@ private:
     Kernel kernel = trace(plan, unit, [&](Value value) { return bufferOf(value); });
     int from = bufferOf(argument), to = bufferOf(result);
     for (const Root &root : kernel.roots) {
-      if (kernel.buffers[root.buffer] != to)
+      bool isPosition = root.indexBuffer >= 0 && kernel.buffers[root.indexBuffer] == to;
+      if (kernel.buffers[root.buffer] != to && !isPosition)
         continue;
       if (root.kind != RootKind::Store)
         return false;
@@ -286,6 +288,8 @@ private:
   static double flopsOf(Operation *library) {
     if (auto convolution = dyn_cast<ConvolutionOp>(library))
       return hw::backend::flopsOf(convolutionOf(convolution));
+    if (isa<WholeOp>(library))
+      return 0;
     Value matrix = library->getOperand(0);
     return double(typeOf(matrix).getNumElements()) * double(shapeOf(matrix).back()) * 2 / 3;
   }
@@ -346,8 +350,9 @@ private:
   FusionPlan plan;
   StepList list;
   llvm::DenseMap<Value, int> buffers;
-  SmallVector<std::pair<Value, int>> copies; // to results, at the end
-  llvm::DenseMap<int, int> stashed;          // of a result's buffer, where its argument was copied to
+  llvm::DenseMap<Value, SmallVector<unsigned>> readersOf; // the units that read a value
+  SmallVector<std::pair<Value, int>> copies;              // to results, at the end
+  llvm::DenseMap<int, int> stashed;                       // of a result's buffer, where its argument was copied to
 };
 
 } // namespace

@@ -250,6 +250,14 @@ struct Math {
       return libmvec("expm1", x);
     case Opcode::Log1p:
       return libmvec("log1p", x);
+    case Opcode::Log2:
+      return libmvec("log2", x);
+    case Opcode::Log10:
+      return libmvec("log10", x);
+    case Opcode::Sinh:
+      return libmvec("sinh", x);
+    case Opcode::Cosh:
+      return libmvec("cosh", x);
     case Opcode::Sin:
       return libmvec("sin", x);
     case Opcode::Cos:

@@ -66,6 +66,25 @@ bool StepList::conflict(const Access &before, const Access &after) {
   return meets(before.writes, after.reads) || meets(before.reads, after.writes) || meets(before.writes, after.writes);
 }
 
+void hw::backend::orderLoads(StepList &list) {
+  for (Step &step : list.steps)
+    for (Stage &stage : step.stages) {
+      Kernel &kernel = stage.kernel;
+      llvm::DenseMap<int, unsigned> stores; // by memory, the first root that stores there
+      for (auto [number, root] : llvm::enumerate(kernel.roots))
+        for (int buffer : {root.buffer, root.indexBuffer})
+          if (buffer >= 0)
+            stores.try_emplace(list.memoryOf(kernel.buffers[buffer]), unsigned(number));
+      SmallVector<unsigned> wanted = kernel.firstRoots();
+      kernel.firstLoads.clear();
+      for (auto [number, node] : llvm::enumerate(kernel.nodes))
+        if (node.op == Opcode::Load)
+          if (auto store = stores.find(list.memoryOf(kernel.buffers[node.buffer]));
+              store != stores.end() && store->second < wanted[number])
+            kernel.firstLoads.push_back(int(number));
+    }
+}
+
 void hw::backend::formPhases(StepList &list) {
   // The phase after the last one that a step has to wait for. The last writer of each memory, and the latest reader
   // since, are all that needs to be known of the steps before.

@@ -53,7 +53,7 @@ public:
                                       {"offset", slot.offset}});
     json::Object plan{{"version", 1},
                       {"name", input.name},
-                      {"precision", input.precision},
+                      {"precision", precision()},
                       {"quick", input.quick},
                       {"arena", arena},
                       {"scratch", input.scratch},
@@ -75,6 +75,23 @@ public:
   }
 
 private:
+  /// The types of what is trained, recorded and saved. Numbers by themselves are f64, and say nothing.
+  std::string precision() {
+    bool f32 = false, f64 = false;
+    module.walk([&](Operation *op) {
+      if (!llvm::isa<study::TrainOp, study::RecordOp, study::SaveOp>(op))
+        return;
+      for (Type type : op->getOperandTypes()) {
+        auto tensor = llvm::dyn_cast<RankedTensorType>(type);
+        f32 |= tensor && tensor.getElementType().isF32();
+        f64 |= tensor && tensor.getElementType().isF64() && tensor.getRank() > 0;
+      }
+    });
+    if (f32 && f64)
+      return "f32 and f64";
+    return f64 ? "f64" : f32 ? "f32" : input.precision;
+  }
+
   struct Slot {
     RankedTensorType type;
     int first, last;
@@ -212,23 +229,13 @@ private:
         .Case<study::TogetherOp>([&](study::TogetherOp together) { togetherNode(together, nodes); })
         .Case<study::TrainOp>([&](study::TrainOp train) { trainNode(train, nodes); })
         .Case<study::BatchesOp>([&](study::BatchesOp batches) { batchesNode(batches, nodes); })
-        .Case<study::DenseOp>([&](study::DenseOp dense) {
-          json::Object object{{"op", "dense"}};
-          Block &block = dense.getBody().front();
-          int result = define(dense.getResult());
-          SmallVector<int> held{result, define(block.getArgument(0))};
-          around(held, [&] {
-            object["body"] = body(block);
-            int output = use(block.getTerminator()->getOperand(0));
-            held.push_back(output);
-            object["output"] = output;
-          });
-          object["input"] = held[1], object["result"] = result;
-          push(nodes, op, std::move(object));
-        })
-        .Case<study::EigvalsOp>([&](study::EigvalsOp eigvals) {
-          int from = use(eigvals.getMatrix());
-          push(nodes, op, json::Object{{"op", "eigvals"}, {"from", from}, {"to", define(eigvals.getResult())}});
+        .Case<study::EighOp>([&](study::EighOp eigh) {
+          int matrix = use(eigh.getMatrix());
+          push(nodes, op,
+               json::Object{{"op", "eigh"},
+                            {"matrix", matrix},
+                            {"values", define(eigh.getValues())},
+                            {"vectors", eigh.getVectors().use_empty() ? -1 : define(eigh.getVectors())}});
         })
         .Case<study::GradcheckOp>([&](study::GradcheckOp check) {
           json::Object object{{"op", "gradcheck"},
@@ -408,7 +415,7 @@ private:
 
   /// Copies that make `to[i]` the value of `values[i]`, all at once: what is overwritten before it is read goes aside
   /// first.
-  void assign(ValueRange values, ArrayRef<int> to, json::Array &nodes) {
+  void assign(ArrayRef<Value> values, ArrayRef<int> to, json::Array &nodes) {
     SmallVector<int> from;
     for (Value value : values)
       from.push_back(use(value));
@@ -434,15 +441,26 @@ private:
     ++now;
   }
 
-  /// A region whose body reads carried values and yields their next ones; `extra` further yielded values are left where
-  /// they are.
-  json::Array carriedBody(Region &region, unsigned first, ArrayRef<int> carried) {
+  /// A region whose body reads carried values and yields their next ones. What it yields besides is left where it is;
+  /// but a carried value, which is overwritten, is kept: `besides` are the slots.
+  json::Array carriedBody(Region &region, unsigned first, ArrayRef<int> carried, SmallVectorImpl<int> &besides) {
     Block &block = region.front();
     for (auto [i, slot] : llvm::enumerate(carried))
       slotOf[block.getArgument(first + unsigned(i))] = slot;
     json::Array nodes = body(block);
-    if (!failed)
-      assign(block.getTerminator()->getOperands().take_front(carried.size()), carried, nodes);
+    if (failed)
+      return nodes;
+    SmallVector<Value> values(block.getTerminator()->getOperands().take_front(carried.size()));
+    SmallVector<int> to(carried);
+    for (Value value : block.getTerminator()->getOperands().drop_front(carried.size())) {
+      int slot = use(value);
+      if (llvm::is_contained(carried, slot)) {
+        values.push_back(value);
+        to.push_back(slot = newSlot(value.getType()));
+      }
+      besides.push_back(slot);
+    }
+    assign(values, to, nodes);
     return nodes;
   }
 
@@ -454,7 +472,10 @@ private:
     int index = define(loop.getBody().getArgument(0));
     held.push_back(index);
     object["index"] = index;
-    around(held, [&] { object["body"] = carriedBody(loop.getBody(), 1, carried); });
+    around(held, [&] {
+      SmallVector<int> none;
+      object["body"] = carriedBody(loop.getBody(), 1, carried, none);
+    });
     for (auto [result, slot] : llvm::zip_equal(loop.getResults(), carried))
       slotOf[result] = slot;
     if (loop.getIndependent())
@@ -477,7 +498,7 @@ private:
         json::Array branch = body(region.front());
         if (failed)
           return;
-        assign(yielded, left.take_front(yielded.size()), branch);
+        assign(llvm::to_vector(yielded), left.take_front(yielded.size()), branch);
         left = left.drop_front(yielded.size());
         branches.push_back(std::move(branch));
       }
@@ -515,14 +536,13 @@ private:
       object["tail_indices"] = slotFor(tail.getArgument(2), -1);
     }
     auto turn = [&](Region &region, const char *bodyKey, const char *lossKey, const char *diagnoseKey) {
-      object[bodyKey] = carriedBody(region, train.firstCarried(region), carried);
+      SmallVector<int, 1> loss;
+      object[bodyKey] = carriedBody(region, train.firstCarried(region), carried, loss);
       if (failed)
         return;
-      Value loss = region.front().getTerminator()->getOperands().back();
-      int lossSlot = use(loss);
-      held.push_back(lossSlot);
-      object[lossKey] = lossSlot;
-      diagnose(loss, object, diagnoseKey, held);
+      held.push_back(loss[0]);
+      object[lossKey] = loss[0];
+      diagnose(region.front().getTerminator()->getOperands().back(), object, diagnoseKey, held);
     };
     around(held, [&] {
       turn(train.getStep(), "body", "loss", "diagnose");
@@ -536,7 +556,8 @@ private:
                            {"unit", cast<StringAttr>(train.getEveryUnit()[i]).getValue()}};
         every["epoch"] = slotFor(region.getArgument(0), -1);
         every["step"] = slotFor(region.getArgument(1), -1);
-        every["body"] = carriedBody(region, 2, carried);
+        SmallVector<int> none;
+        every["body"] = carriedBody(region, 2, carried, none);
         everyList.push_back(std::move(every));
       }
       object["every"] = std::move(everyList);

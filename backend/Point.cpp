@@ -36,7 +36,13 @@ Values hw::backend::emitLoop(Builder &b, Value *from, Value *to, int64_t step, V
   Values next = body(index, inside);
   Value *following = b.CreateAdd(index, b.getInt64(step), "", true, true);
   auto *latch = b.GetInsertBlock();
-  b.CreateCondBr(b.CreateICmpSLT(following, to), loop, exit);
+  auto *back = b.CreateCondBr(b.CreateICmpSLT(following, to), loop, exit);
+  // Aligned, so that a loop's speed does not depend on the code before it.
+  auto *align = llvm::MDNode::get(
+      context, {llvm::MDString::get(context, "llvm.loop.align"), llvm::ConstantAsMetadata::get(b.getInt32(64))});
+  auto *id = llvm::MDNode::getDistinct(context, {nullptr, align});
+  id->replaceOperandWith(0, id);
+  back->setMetadata(llvm::LLVMContext::MD_loop, id);
   index->addIncoming(following, latch);
   for (auto [phi, value] : llvm::zip_equal(inside, next))
     llvm::cast<llvm::PHINode>(phi)->addIncoming(value, latch);
@@ -109,6 +115,11 @@ void Point::evaluate(uint64_t known) {
     if (!(kernel.nodes[node].dims & ~known) && kernel.nodes[node].op != Opcode::Product)
       for (unsigned copy = 0; copy < (varies(int(node)) ? count : 1); ++copy)
         value(int(node), copy);
+}
+
+void Point::loadFirst(unsigned copy) {
+  for (int node : kernel.firstLoads)
+    value(node, copy);
 }
 
 /// The form's value: a scalar, at the first lane of the vector if it changes along it.

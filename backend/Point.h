@@ -37,6 +37,8 @@ public:
   void define(int node, unsigned copy, llvm::Value *value);
   /// Evaluates what depends on no more than the dimensions in `known`, so that loops inside do not.
   void evaluate(uint64_t known);
+  /// Makes the loads of what the roots of this point store over, before they do.
+  void loadFirst(unsigned copy);
   /// Stores vector `copy` (or, at a scalar address, the scalar) of a node.
   void store(const Root &root, unsigned copy);
   void store(int buffer, const Linear &address, llvm::Value *value, unsigned copy);

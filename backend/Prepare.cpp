@@ -289,6 +289,18 @@ void hw::backend::prepare(Block &block, Products products, const Target &target)
     stop.getResult().replaceAllUsesWith(stop.getOperand());
     stop.erase();
   }
+  // Of IR that no derivative was expanded in.
+  for (Operation &op : llvm::make_early_inc_range(block))
+    if (isa<ScaleOp, UnscaleOp>(op)) {
+      OpBuilder builder(&op);
+      Location loc = op.getLoc();
+      Value x = op.getOperand(0), y = op.getOperand(1), zero = ConstantOp::splat(builder, loc, x.getType(), 0);
+      Value result = isa<ScaleOp>(op) ? MulOp::create(builder, loc, x.getType(), x, y).getResult()
+                                      : DivOp::create(builder, loc, x.getType(), x, y).getResult();
+      Value isNonzero = CompareOp::create(builder, loc, "ne", x, zero);
+      op.getResult(0).replaceAllUsesWith(SelectOp::create(builder, loc, x.getType(), isNonzero, result, zero));
+      op.erase();
+    }
   readRectified(block);
   poolFirst(block);
   chooseLayouts(block, products, target);

@@ -236,12 +236,37 @@ private:
     return function;
   }
 
-  /// All steps in a row.
+  /// How many steps one function holds: LLVM's time grows faster than the size of a function.
+  static constexpr size_t mostSteps = 32;
+
+  /// All steps in a row, those of a long row in functions that are called one after the other.
   llvm::Function *emitAlone(ArrayRef<unsigned> steps) {
     llvm::IRBuilderBase::InsertPointGuard guard(b);
-    llvm::Function *function = begin(steps);
-    for (unsigned number : steps)
-      emitStep(number, b.getInt64(0));
+    if (steps.size() <= mostSteps) {
+      llvm::Function *function = begin(steps);
+      for (unsigned number : steps)
+        emitStep(number, b.getInt64(0));
+      b.CreateRetVoid();
+      return function;
+    }
+    llvm::Function *function = begin({});
+    for (; !steps.empty(); steps = steps.drop_front(std::min(steps.size(), mostSteps)))
+      callTask(emitAlone(steps.take_front(mostSteps)), function, b.getInt64(0));
+    b.CreateRetVoid();
+    return function;
+  }
+
+  /// Inside of a task: goes on in another one, which stays a function of its own.
+  void callTask(llvm::Function *task, llvm::Function *inside, llvm::Value *number) {
+    task->addFnAttr(llvm::Attribute::NoInline);
+    b.CreateCall(task, {inside->getArg(0), number, inside->getArg(2)});
+  }
+
+  /// A task of one step.
+  llvm::Function *emitOne(unsigned number) {
+    llvm::IRBuilderBase::InsertPointGuard guard(b);
+    llvm::Function *function = begin(number);
+    emitStep(number, function->getArg(1));
     b.CreateRetVoid();
     return function;
   }
@@ -252,7 +277,8 @@ private:
     llvm::SmallSetVector<unsigned, 8> steps;
     for (auto [number, ordinal] : tasks)
       steps.insert(number);
-    llvm::Function *function = begin(steps.getArrayRef());
+    bool isLong = steps.size() > mostSteps;
+    llvm::Function *function = begin(isLong ? ArrayRef<unsigned>() : steps.getArrayRef());
     llvm::Value *task = function->getArg(1);
     if (steps.size() == 1) {
       emitStep(steps[0], task);
@@ -278,7 +304,10 @@ private:
       auto *block = llvm::BasicBlock::Create(module.getContext(), "step", function, end);
       dispatch->addCase(b.getInt64(place), block);
       b.SetInsertPoint(block);
-      emitStep(number, ordinal);
+      if (isLong)
+        callTask(emitOne(number), function, ordinal);
+      else
+        emitStep(number, ordinal);
       b.CreateBr(end);
     }
     b.SetInsertPoint(end);
@@ -525,6 +554,15 @@ private:
             addresses[step.inputs[1]], bias, addresses[step.outputs[0]]});
       return;
     }
+    if (auto whole = llvm::dyn_cast<WholeOp>(step.op)) {
+      int32_t flags = (whole.getFromEnd() ? HW_FROM_END : 0) | (whole.getCut() ? HW_CUT : 0);
+      call("hw_whole", {b.getInt32(int32_t(dtypeOf(elementOf(whole.getOperand())))), b.getInt32(flags),
+                        b.getInt64(typeOf(whole.getOperand()).getNumElements()), b.getInt64(int64_t(whole.getCount())),
+                        b.CreateGlobalString(whole.getWhat(), "text"), b.CreateGlobalString(whole.getOutside(), "text"),
+                        b.CreateGlobalString(locationText(whole.getLoc()), "text"), addresses[step.inputs[0]],
+                        addresses[step.outputs[0]]});
+      return;
+    }
     auto shape = shapeOf(step.op->getOperand(0));
     llvm::Value *isF64 = b.getInt32(elementOf(step.op->getOperand(0)).isF64());
     int64_t n = shape.back(), batch = 1;
@@ -558,8 +596,17 @@ private:
   std::vector<Entry::Mark> marks;
 };
 
-void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list) {
+void ProgramEmitter::addFunction(llvm::StringRef name, const StepList &list, bool isRare) {
+  llvm::Function *last = module->empty() ? nullptr : &module->getFunctionList().back();
   entries.push_back(FunctionEmitter(*this, name, list).run());
+  if (!isRare)
+    return;
+  for (llvm::Function &function :
+       llvm::make_range(last ? std::next(last->getIterator()) : module->begin(), module->end()))
+    if (!function.isDeclaration()) {
+      function.addFnAttr(llvm::Attribute::NoInline);
+      function.addFnAttr(llvm::Attribute::OptimizeNone);
+    }
 }
 
 void ProgramEmitter::finish(llvm::StringRef plan) {

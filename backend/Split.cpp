@@ -54,6 +54,8 @@ public:
       if (step.stages.size() == 1)
         if (auto rest = scheduleOne(step))
           waiting.push_back(std::move(*rest));
+      for (Stage &stage : step.stages)
+        boundRanges(stage, std::min(step.tile, step.chunk));
       std::vector<Step> completions = splitSums(step, waiting);
       list.steps.push_back(std::move(step));
       for (Step &completion : llvm::reverse(completions))
@@ -81,6 +83,15 @@ private:
     }
     chooseTasks(step, target);
     return stage.tiling.range == Role::Contracted ? detachEpilogue(list, stage) : std::nullopt;
+  }
+
+  /// Ranges are no longer than `longest`: how long a chain of additions one may be.
+  static void boundRanges(Stage &stage, int64_t longest) {
+    Schedule &s = stage.kernel.schedule;
+    if (stage.kind == Stage::Contract && stage.tiling.range == Role::Contracted)
+      stage.tiling.longest = longest;
+    if (stage.kind == Stage::Loops && s.rangeDim >= 0 && stage.kernel.reduced >> s.rangeDim & 1)
+      s.longest = longest;
   }
 
   /// Gives the step partial sums where it has several tasks; returns the steps that complete them.

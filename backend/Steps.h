@@ -123,6 +123,10 @@ void formRegions(StepList &list, const Target &target);
 /// Chooses loops, register tiles, tiles and tasks of every region, and adds the steps that complete split sums.
 void scheduleSteps(StepList &list, const Target &target);
 
+/// Notes in each kernel which loads must come before the first store of a point (Phases.cpp). Comes last of what
+/// changes kernels.
+void orderLoads(StepList &list);
+
 /// Groups steps that do not depend on each other into phases, and places scratch (Phases.cpp).
 void formPhases(StepList &list);
 void placeScratch(StepList &list);

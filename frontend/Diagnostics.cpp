@@ -1,5 +1,7 @@
 #include "frontend/Diagnostics.h"
 
+#include "runtime/formats/Text.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -43,22 +45,7 @@ struct Style {
   }
 };
 
-// A message may quote the source or a file's name: nothing of it may act on the terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    unsigned length = utf8Length(text, at);
-    unsigned char first = static_cast<unsigned char>(text[at]);
-    if (length == 0 || (first < 0x20 && first != '\n') || first == 0x7F)
-      out += '?';
-    else
-      out += text.substr(at, length);
-    at += std::max(length, 1u);
-  }
-  return out;
-}
-
-// One line of source as it is shown: tabs expanded, what a terminal would act on or not understand replaced, and the
+// One line of source as it is shown: tabs expanded, what a terminal would act on or not understand escaped, and the
 // columns that the range covers marked. A cell is one column.
 struct Excerpt {
   std::vector<std::string> cells;
@@ -73,18 +60,19 @@ Excerpt excerpt(std::string_view line, size_t from, size_t to) {
       result.begin = result.cells.size(), begun = true;
     if (!ended && at >= to)
       result.end = result.cells.size(), ended = true;
-    unsigned length = utf8Length(line, at);
-    unsigned char first = static_cast<unsigned char>(line[at]);
-    if (first == '\t') {
+    const size_t length = decodeUtf8(line, at).length;
+    const std::string shown = escaped(line.substr(at, length));
+    if (line[at] == '\t') {
       do
         result.cells.push_back(" ");
       while (result.cells.size() % tabWidth);
-    } else if (length == 0 || first < 0x20 || first == 0x7F) {
-      result.cells.push_back("?");
+    } else if (shown == line.substr(at, length)) {
+      result.cells.push_back(shown);
     } else {
-      result.cells.emplace_back(line.substr(at, length));
+      for (char c : shown) // "\x1b"
+        result.cells.emplace_back(1, c);
     }
-    at += std::max(length, 1u);
+    at += length;
   }
   if (!begun)
     result.begin = result.cells.size();
@@ -131,22 +119,22 @@ std::string Diagnostics::render(const Diagnostic &diagnostic, bool color) {
   std::string_view code = isError ? "1;31" : "1;33";
   std::string out;
   if (diagnostic.range)
-    out += style.paint("1", printable(diagnostic.range.str()) + ":") + " ";
+    out += style.paint("1", escaped(diagnostic.range.str(), false) + ":") + " ";
   out +=
-      style.paint(code, isError ? "error:" : "warning:") + " " + style.paint("1", printable(diagnostic.message)) + "\n";
+      style.paint(code, isError ? "error:" : "warning:") + " " + style.paint("1", escaped(diagnostic.message)) + "\n";
   if (diagnostic.range)
     renderPlace(out, style, diagnostic.range, code);
   for (const Diagnostic::Note &note : diagnostic.notes) {
     if (!note.range) {
-      out += fmt::format("   = {} {}\n", style.paint("1", "note:"), printable(note.message));
+      out += fmt::format("   = {} {}\n", style.paint("1", "note:"), escaped(note.message));
       continue;
     }
-    out += fmt::format("{} {} {}\n", style.paint("1", printable(note.range.str()) + ":"), style.paint("1;36", "note:"),
-                       printable(note.message));
+    out += fmt::format("{} {} {}\n", style.paint("1", escaped(note.range.str(), false) + ":"),
+                       style.paint("1;36", "note:"), escaped(note.message));
     renderPlace(out, style, note.range, "1;36");
   }
   for (const std::string &help : diagnostic.helps)
-    out += fmt::format("   = {} {}\n", style.paint("1;32", "help:"), printable(help));
+    out += fmt::format("   = {} {}\n", style.paint("1;32", "help:"), escaped(help));
   return out;
 }
 

@@ -1,6 +1,7 @@
 // Statements, blocks, and what happens after an error.
 #include "frontend/ParserImpl.h"
 
+#include <deque>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <numeric>
@@ -464,9 +465,11 @@ StmtPtr Parser::parseFor() {
   auto node = std::make_unique<For>(owner.range);
   if (at(Tok::LParen))
     fail("the name of a loop variable", "a loop is written `for i in 1..10 { … }`, without brackets");
-  do
+  std::deque<Level> levels; // each clause is a loop in the one before
+  do {
+    levels.emplace_back(*this);
     node->clauses.push_back(parseForClause());
-  while (accept(Tok::Comma));
+  } while (accept(Tok::Comma));
   std::vector<const Name *> variables;
   for (const ForClause &clause : node->clauses)
     for (const Name &name : clause.names)

@@ -1,11 +1,16 @@
 #include "frontend/Source.h"
 
+#include "runtime/formats/Inputs.h"
+#include "runtime/formats/Text.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
+#include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace hw {
 
@@ -16,36 +21,72 @@ Source::Source(std::string name, std::string text) : name_(std::move(name)), tex
       lineStarts_.push_back(static_cast<uint32_t>(i + 1));
 }
 
+namespace {
+
+/// Reads at most text.size() bytes, whatever the path is: a pipe or a device may never end. False, and errno set, if it
+/// cannot be read.
+bool readSome(int fd, std::string &text) {
+  constexpr int patience = 10; // seconds for someone to open a pipe for writing
+  size_t size = 0;
+  bool hasWriter = false;
+  for (int waited = 0; size < text.size();) {
+    const ssize_t got = read(fd, text.data() + size, text.size() - size);
+    struct stat info;
+    if (got > 0)
+      size += static_cast<size_t>(got), hasWriter = true;
+    else if (got < 0 && errno == EAGAIN) { // someone has it open
+      hasWriter = true;
+      pollfd waiting{fd, POLLIN, 0};
+      poll(&waiting, 1, -1);
+    } else if (got < 0 && errno != EINTR)
+      return false;
+    else if (got == 0 && (hasWriter || fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode)))
+      break;
+    else if (got == 0) {
+      if (++waited > patience * 20) {
+        errno = ETIMEDOUT;
+        return false;
+      }
+      usleep(50'000);
+    }
+  }
+  text.resize(size);
+  return true;
+}
+
+} // namespace
+
 std::unique_ptr<Source> Source::load(const std::string &path, std::string &error) {
+  const std::string shown = escaped(path, false);
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
-    error = fmt::format("cannot read `{}`: {}", path, std::strerror(errno));
+    error = fmt::format("cannot read `{}`: {}", shown, std::strerror(errno));
     if (stat((path + ".hw").c_str(), &info) == 0)
-      error += fmt::format("; did you mean `{}.hw`?", path);
+      error += fmt::format("; did you mean `{}.hw`?", shown);
     return nullptr;
   }
   if (S_ISDIR(info.st_mode)) {
-    error = fmt::format("cannot read `{}`: it is a folder; name a `.hw` file", path);
+    error = fmt::format("cannot read `{}`: it is a folder; name a `.hw` file", shown);
     return nullptr;
   }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    error = fmt::format("cannot read `{}`: {}", path, std::strerror(errno));
-    return nullptr;
-  }
-  // Read a bounded amount whatever stat said: the path may be a pipe or a device that never ends.
+  // Without waiting for a pipe's writer to come.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   std::string text(maxBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (file.bad()) {
-    error = fmt::format("cannot read `{}`: {}", path, std::strerror(errno));
+  const bool isRead = fd >= 0 && readSome(fd, text);
+  const int reason = errno;
+  if (fd >= 0)
+    close(fd);
+  if (!isRead) {
+    error = fmt::format("cannot read `{}`: {}", shown,
+                        reason == ETIMEDOUT ? "it is a pipe that no one writes to" : std::strerror(reason));
     return nullptr;
   }
+  rememberInput(path, "the model file");
   if (text.size() > maxBytes) {
     error =
         fmt::format("`{}` is larger than {} MiB: that is no model file; put data into a file of its own and read it "
                     "with `csv` or `npy`",
-                    path, maxBytes >> 20);
+                    shown, maxBytes >> 20);
     return nullptr;
   }
   return std::make_unique<Source>(path, std::move(text));

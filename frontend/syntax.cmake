@@ -8,7 +8,7 @@ add_library(hw_syntax STATIC
   ${CMAKE_CURRENT_LIST_DIR}/ParseExpression.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ParseStatement.cpp
   ${CMAKE_CURRENT_LIST_DIR}/Source.cpp)
-target_link_libraries(hw_syntax PUBLIC fmt::fmt)
+target_link_libraries(hw_syntax PUBLIC hw_formats fmt::fmt)
 
 if(HW_TESTS)
   add_executable(syntax_test ${CMAKE_SOURCE_DIR}/tests/unit/syntax_test.cpp)

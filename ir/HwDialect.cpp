@@ -463,6 +463,14 @@ LogicalResult WindowSpreadOp::verify() {
 // Index
 //===--------------------------------------------------------------------------------------------------------------===//
 
+LogicalResult WholeOp::verify() {
+  auto element = cast<IntegerType>(elementOf(getResult()));
+  int64_t most = element.isUnsigned() ? int64_t(1) << 32 : int64_t(1) << 31;
+  if (int64_t(getCount()) < 1 || int64_t(getCount()) > most)
+    return emitOpError() << "has no room for " << int64_t(getCount()) << " numbers in " << element;
+  return success();
+}
+
 void GatherOp::build(OpBuilder &builder, OperationState &state, Value operand, Value indices) {
   SmallVector<int64_t> shape(shapeOf(indices));
   auto rows = shapeOf(operand).drop_front();

@@ -3,6 +3,7 @@
 //
 // Not to be run before derivatives are expanded: y = x + 0 folds to x, and then d/dy would be d/dx.
 #include "ir/Dialects.h"
+#include "ir/Ranges.h"
 #include "llvm/ADT/APSInt.h"
 #include <cmath>
 
@@ -140,10 +141,14 @@ UNARY(ExpOp, std::exp(x))
 UNARY(Expm1Op, std::expm1(x))
 UNARY(LogOp, std::log(x))
 UNARY(Log1pOp, std::log1p(x))
+UNARY(Log2Op, std::log2(x))
+UNARY(Log10Op, std::log10(x))
 UNARY(SqrtOp, std::sqrt(x))
 UNARY(SinOp, std::sin(x))
 UNARY(CosOp, std::cos(x))
 UNARY(TanhOp, std::tanh(x))
+UNARY(SinhOp, std::sinh(x))
+UNARY(CoshOp, std::cosh(x))
 UNARY(LogisticOp, 1 / (1 + std::exp(-x)))
 UNARY(ErfOp, std::erf(x))
 UNARY(AsinhOp, std::asinh(x))
@@ -186,6 +191,20 @@ OpFoldResult MulOp::fold(FoldAdaptor adaptor) {
   if (isSplat(adaptor.getLhs(), 1))
     return getRhs();
   return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x * y; });
+}
+
+OpFoldResult ScaleOp::fold(FoldAdaptor adaptor) {
+  if (isSplat(adaptor.getRhs(), 1))
+    return getLhs();
+  if (isSplat(adaptor.getLhs(), 1))
+    return getRhs();
+  return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x == 0 ? 0 : x * y; });
+}
+
+OpFoldResult UnscaleOp::fold(FoldAdaptor adaptor) {
+  if (isSplat(adaptor.getRhs(), 1))
+    return getLhs();
+  return mapConstants(getType(), adaptor.getOperands(), [](double x, double y) { return x == 0 ? 0 : x / y; });
 }
 
 OpFoldResult DivOp::fold(FoldAdaptor adaptor) {
@@ -340,6 +359,13 @@ LogicalResult subPattern(SubOp op, PatternRewriter &rewriter) {
   return failure();
 }
 
+/// Whether a constant's numbers are neither 0, infinite nor NaN, and have all their bits.
+bool isNormal(DenseElementsAttr elements) {
+  auto isFine = [](const llvm::APFloat &x) { return x.isNormal(); };
+  return elements.isSplat() ? isFine(elements.getSplatValue<llvm::APFloat>())
+                            : llvm::all_of(elements.getValues<llvm::APFloat>(), isFine);
+}
+
 /// x * -1 = -x; (-x) y = -(x y), so that signs meet and cancel; (x a) b = x (a b) for constants a, b.
 LogicalResult mulPattern(MulOp op, PatternRewriter &rewriter) {
   if (splatOf(op.getRhs()) == -1.0) {
@@ -353,9 +379,14 @@ LogicalResult mulPattern(MulOp op, PatternRewriter &rewriter) {
       return success();
     }
     auto inner = op.getLhs().getDefiningOp<MulOp>();
-    if (inner && !isIntegral(op.getType()) && inner.getRhs().getDefiningOp<ConstantOp>()) {
-      Value both = rewriter.createOrFold<MulOp>(op.getLoc(), op.getType(), inner.getRhs(), b.getResult());
-      rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), inner.getLhs(), both);
+    auto a = inner ? inner.getRhs().getDefiningOp<ConstantOp>() : nullptr;
+    if (a && !isIntegral(op.getType())) {
+      auto folded = mapConstants(op.getType(), {a.getValue(), b.getValue()}, [](double x, double y) { return x * y; });
+      auto both = dense(llvm::dyn_cast_if_present<Attribute>(folded));
+      if (!both || !isNormal(both)) // a b may leave the range where (x a) b does not
+        return failure();
+      Value factor = ConstantOp::create(rewriter, op.getLoc(), op.getType(), both);
+      rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), inner.getLhs(), factor);
       return success();
     }
     return failure();
@@ -395,10 +426,14 @@ LogicalResult powPattern(PowOp op, PatternRewriter &rewriter) {
     return failure();
   Value x = op.getLhs();
   Type type = op.getType();
+  double magnitude = std::abs(*y);
+  // Of the reciprocal, whose power leaves the range where the result does.
+  bool isReciprocal = *y < 0 && magnitude == std::floor(magnitude) && magnitude <= 4;
+  if (isReciprocal)
+    x = DivOp::create(rewriter, op.getLoc(), type, ConstantOp::splat(rewriter, op.getLoc(), type, 1), x);
   auto times = [&](Value a, Value b) -> Value { return MulOp::create(rewriter, op.getLoc(), type, a, b); };
   auto root = [&]() -> Value { return SqrtOp::create(rewriter, op.getLoc(), type, x); };
   Value power;
-  double magnitude = std::abs(*y);
   if (magnitude == 1)
     power = x;
   else if (magnitude == 2)
@@ -413,7 +448,7 @@ LogicalResult powPattern(PowOp op, PatternRewriter &rewriter) {
     power = times(x, root());
   else
     return failure();
-  if (*y < 0) {
+  if (*y < 0 && !isReciprocal) {
     Value one = ConstantOp::splat(rewriter, op.getLoc(), type, 1);
     power = DivOp::create(rewriter, op.getLoc(), type, one, power);
   }
@@ -538,6 +573,20 @@ OpFoldResult ConcatOp::fold(FoldAdaptor) {
   return getOperands().size() == 1 ? OpFoldResult(getOperands()[0]) : OpFoldResult();
 }
 
+/// Of constants; what is outside stays, for the run to say so.
+OpFoldResult WholeOp::fold(FoldAdaptor adaptor) {
+  double count = double(getCount());
+  bool allInside = true;
+  auto folded = mapConstants(getType(), adaptor.getOperand(), [&](double x) {
+    double whole = getCut() ? std::trunc(x) : x;
+    if (getFromEnd() && whole < 0)
+      whole += count;
+    allInside &= whole >= 0 && whole < count && whole == std::trunc(whole);
+    return allInside ? whole : 0;
+  });
+  return allInside ? folded : OpFoldResult();
+}
+
 OpFoldResult PadOp::fold(FoldAdaptor) {
   return getOperand().getType() == getType() ? OpFoldResult(getOperand()) : OpFoldResult();
 }
@@ -626,8 +675,23 @@ LogicalResult transposePattern(TransposeOp op, PatternRewriter &rewriter) {
   return failure();
 }
 
+/// What is within the bounds by how it is computed needs no look at the numbers.
+LogicalResult wholePattern(WholeOp op, PatternRewriter &rewriter) {
+  auto range = rangeOf(op.getOperand());
+  if (!range || range->low < 0 || !(range->whole || op.getCut()) || std::trunc(range->high) >= double(op.getCount()))
+    return failure();
+  if (op.getOperand().getType() == op.getType())
+    rewriter.replaceOp(op, op.getOperand());
+  else
+    rewriter.replaceOpWithNewOp<CastOp>(op, op.getType(), op.getOperand());
+  return success();
+}
+
 } // namespace
 
+void WholeOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<Rewrite<WholeOp, wholePattern>>(context);
+}
 void BroadcastOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
   patterns.add<Rewrite<BroadcastOp, broadcastPattern>>(context);
 }

@@ -29,4 +29,11 @@ def TransposeOpInterface : OpInterface<"TransposeOpInterface"> {
          "::llvm::ArrayRef<bool>":$linear, "::llvm::SmallVectorImpl<::mlir::Value> &":$results)>];
 }
 
+def DerivativeOpInterface : OpInterface<"DerivativeOpInterface"> {
+  let cppNamespace = "::hw";
+  let description = [{ A derivative of the graph, which `hw-expand-derivatives` expands. }];
+  let methods = [InterfaceMethod<[{ The values that the derivative takes for constant, to be added to. }],
+    "::mlir::MutableOperandRange", "getHeldMutable">];
+}
+
 #endif

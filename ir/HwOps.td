@@ -59,10 +59,14 @@ def ExpOp : Hw_Unary<"exp", "e^x">;
 def Expm1Op : Hw_Unary<"expm1", "e^x - 1", Hw_FloatTensor, "f32", "Accurate near 0.">;
 def LogOp : Hw_Unary<"log", "log x", Hw_FloatTensor, "f32", "The natural logarithm: -inf at 0, NaN below.">;
 def Log1pOp : Hw_Unary<"log1p", "log(1 + x)", Hw_FloatTensor, "f32", "Accurate near 0.">;
+def Log2Op : Hw_Unary<"log2", "log2 x", Hw_FloatTensor, "f32", "The logarithm to base 2.">;
+def Log10Op : Hw_Unary<"log10", "log10 x", Hw_FloatTensor, "f32", "The logarithm to base 10.">;
 def SqrtOp : Hw_Unary<"sqrt", "x^(1/2)", Hw_FloatTensor, "f32", "NaN below 0. The derivative at 0 is infinite, as PyTorch's.">;
 def SinOp : Hw_Unary<"sin", "sin x", Hw_FloatTensor, "f32", "Of radians.">;
 def CosOp : Hw_Unary<"cos", "cos x", Hw_FloatTensor, "f32", "Of radians.">;
 def TanhOp : Hw_Unary<"tanh", "tanh x">;
+def SinhOp : Hw_Unary<"sinh", "sinh x">;
+def CoshOp : Hw_Unary<"cosh", "cosh x">;
 def LogisticOp : Hw_Unary<"logistic", "1 / (1 + e^-x)">;
 def ErfOp : Hw_Unary<"erf", "erf x">;
 def AsinhOp : Hw_Unary<"asinh", "asinh x">;
@@ -73,6 +77,10 @@ def FloorOp : Hw_Unary<"floor", "floor x", Hw_FloatTensor, "f32", "The largest i
 def AddOp : Hw_Binary<"add", "x + y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
 def SubOp : Hw_Binary<"sub", "x - y"> { let hasCanonicalizer = 1; }
 def MulOp : Hw_Binary<"mul", "x * y", Hw_NumberTensor, [Commutative]> { let hasCanonicalizer = 1; }
+def ScaleOp : Hw_Binary<"scale", "x * y, and 0 where x = 0", Hw_FloatTensor, [], "f32",
+    "What the chain rule multiplies by: x is a tangent or a cotangent, y a local derivative. Where nothing comes in nothing goes out, also where y is infinite or NaN. Gone once derivatives are expanded.">;
+def UnscaleOp : Hw_Binary<"unscale", "x / y, and 0 where x = 0", Hw_FloatTensor, [], "f32",
+    "As `scale`, by the reciprocal of y, which may not fit a number where the quotient does.">;
 def DivOp : Hw_Binary<"div", "x / y", Hw_NumberTensor, [], "f32", "Of integers, truncated towards zero."> { let hasCanonicalizer = 1; }
 def PowOp : Hw_Binary<"pow", "x^y", Hw_FloatTensor, [], "f32",
     "`pow(x, 0) = 1` for every x. The derivative in x is `y x^(y-1)`, 0 where x = y = 0; in y it is `x^y log x` where x > 0, and 0 where x = 0."> {
@@ -488,10 +496,37 @@ def WindowSpreadOp : Hw_Pooling<"window_spread", (ins Hw_FloatTensor:$operand), 
 // Index
 //===--------------------------------------------------------------------------------------------------------------===//
 
+def WholeOp : Hw_Op<"whole", [SameOperandsAndResultShape]> {
+  let summary = "whole numbers 0 to count - 1, or the end of the run";
+  let description = [{
+    `result[i] = operand[i]`, where that is a whole number from 0 to `count` - 1; with `from_end` also where it is from -`count` to -1, to which `count` is added. With `cut` a fraction is
+    cut off first. Anywhere else it is 0, and the run ends behind the entry with an error that says `what` the number is and what it is `outside` of. What indexes, labels and seeds pass through, unless it is within
+    these bounds by how it is computed: then canonicalisation makes a `cast` of it.
+
+    Constraints:
+    1. `operand` and `result` have the same shape.
+    2. `count` is at least 1, and the largest number fits the result's element type.
+
+    Example:
+    ```mlir
+    // %x: tensor<4xf32>
+    %i = hw.whole %x below 10 from_end cut what "index" outside "axis 0, of size 10" : tensor<4xf32> -> tensor<4xi32>
+    ```
+  }];
+  let arguments = (ins Hw_NumberTensor:$operand, I64Attr:$count, UnitAttr:$from_end, UnitAttr:$cut, StrAttr:$what,
+                       StrAttr:$outside);
+  let results = (outs StaticShapeTensorOf<[AnyTypeOf<[I32, UI32]>]>:$result);
+  let assemblyFormat = [{
+    $operand `below` $count (`from_end` $from_end^)? (`cut` $cut^)? `what` $what `outside` $outside attr-dict `:` type($operand) `->` type($result) }];
+  let hasFolder = 1;
+  let hasCanonicalizer = 1;
+  let hasVerifier = 1;
+}
 def GatherOp : Hw_Op<"gather"> {
   let summary = "rows of a tensor by index";
   let description = [{
-    operand: [N, R...], indices: I. result: [I..., R...], `result[i..., r...] = operand[indices[i...], r...]`. An index outside 0..N-1 is clamped to it.
+    operand: [N, R...], indices: I. result: [I..., R...], `result[i..., r...] = operand[indices[i...], r...]`. An index outside 0..N-1 is clamped to it, so that no memory but the
+    operand's is read; that there is none is the business of `whole`.
     The transpose in `operand` is `scatter_add`.
 
     Constraints:
@@ -684,11 +719,17 @@ def RandomBitsOp : Hw_Op<"random_bits"> {
 // Derivatives of the graph that computed a value; expanded by --hw-expand-derivatives
 //===--------------------------------------------------------------------------------------------------------------===//
 
-def GradOp : Hw_Op<"grad"> {
+class Hw_DerivativeOp<string mnemonic> : Hw_Op<mnemonic, [AttrSizedOperandSegments, DerivativeOpInterface]>;
+
+def GradOp : Hw_DerivativeOp<"grad"> {
   let summary = "gradient of a scalar with respect to values it was computed from";
   let description = [{
     Differentiates `of` along the data flow from `wrt` to it, in the enclosing graph: the total derivative, also through another `wrt` on the way.
     A `wrt` that does not reach `of` has gradient zero.
+
+    What is `held` counts as constant, whatever it was computed from: the flow stops there, unless it is a `wrt` itself, which then starts from
+    nothing but its own tangent. So a derivative inside a function that was called with `held` as its argument is the function's own, and follows
+    nothing that the caller did to make the argument.
 
     Constraints:
     1. `of` has rank 0.
@@ -702,15 +743,17 @@ def GradOp : Hw_Op<"grad"> {
     %g = hw.grad %loss wrt %w : (tensor<f32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Hw_FloatTensor:$of, Variadic<Hw_FloatTensor>:$wrt);
+  let arguments = (ins Hw_FloatTensor:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$of, "::mlir::ValueRange":$wrt),
+    [{ build($_builder, $_state, results, of, wrt, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
-def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
+def VjpOp : Hw_DerivativeOp<"vjp"> {
   let summary = "vector-Jacobian product: cotangents of `of` pulled back to `wrt`";
   let description = [{
-    As `grad`, of tensors, weighted with cotangents.
+    As `grad`, of tensors, weighted with cotangents; `held` as there.
 
     Constraints:
     1. `cotangents` have the types of `of`.
@@ -723,15 +766,19 @@ def VjpOp : Hw_Op<"vjp", [AttrSizedOperandSegments]> {
     %g = hw.vjp %y wrt %w cotangents %c : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$cotangents);
+  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$cotangents,
+                       Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt `cotangents` $cotangents attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt `cotangents` $cotangents (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::ValueRange":$of, "::mlir::ValueRange":$wrt,
+                                 "::mlir::ValueRange":$cotangents),
+    [{ build($_builder, $_state, results, of, wrt, cotangents, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
-def JvpOp : Hw_Op<"jvp", [AttrSizedOperandSegments]> {
+def JvpOp : Hw_DerivativeOp<"jvp"> {
   let summary = "Jacobian-vector product: tangents of `wrt` pushed forward to `of`";
   let description = [{
-    The derivative of `of` in the direction `tangents`. Where one `wrt` is computed from another, its tangent is the sum of both.
+    The derivative of `of` in the direction `tangents`. Where one `wrt` is computed from another, its tangent is the sum of both. `held` as in `grad`.
 
     Constraints:
     1. `tangents` have the types of `wrt`.
@@ -744,9 +791,13 @@ def JvpOp : Hw_Op<"jvp", [AttrSizedOperandSegments]> {
     %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
     ```
   }];
-  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$tangents);
+  let arguments = (ins Variadic<Hw_FloatTensor>:$of, Variadic<Hw_FloatTensor>:$wrt, Variadic<Hw_FloatTensor>:$tangents,
+                       Variadic<Hw_FloatTensor>:$held);
   let results = (outs Variadic<Hw_FloatTensor>:$results);
-  let assemblyFormat = "$of `wrt` $wrt `tangents` $tangents attr-dict `:` functional-type(operands, $results)";
+  let assemblyFormat = "$of `wrt` $wrt `tangents` $tangents (`held` $held^)? attr-dict `:` functional-type(operands, $results)";
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::ValueRange":$of, "::mlir::ValueRange":$wrt,
+                                 "::mlir::ValueRange":$tangents),
+    [{ build($_builder, $_state, results, of, wrt, tangents, ::mlir::ValueRange()); }]>];
   let hasVerifier = 1;
 }
 

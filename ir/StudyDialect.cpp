@@ -97,31 +97,23 @@ LogicalResult BatchesOp::verify() {
   return success();
 }
 
-LogicalResult DenseOp::verify() {
-  Block &block = getBody().front();
-  auto yield = llvm::dyn_cast<YieldOp>(block.getTerminator());
-  if (block.getNumArguments() != 1 || !yield || yield.getNumOperands() != 1)
-    return emitOpError("body must take one vector and yield one");
-  auto in = llvm::cast<RankedTensorType>(block.getArgument(0).getType());
-  auto out = llvm::cast<RankedTensorType>(yield.getOperand(0).getType());
-  auto result = llvm::cast<RankedTensorType>(getResult().getType());
-  if (in.getRank() != 1 || out.getRank() != 1 || result.getRank() != 2 || result.getDimSize(0) != out.getDimSize(0) ||
-      result.getDimSize(1) != in.getDimSize(0))
-    return emitOpError() << "of " << in << " -> " << out << " cannot be " << result;
-  return success();
-}
-
 LogicalResult BenchOp::verify() {
   if (!llvm::equal(getBody().getArgumentTypes(), getInputs().getTypes()))
     return emitOpError() << "has a body whose arguments are not of the inputs' types";
   return success();
 }
 
-LogicalResult EigvalsOp::verify() {
+void EighOp::build(OpBuilder &builder, OperationState &state, Value matrix) {
+  auto type = llvm::cast<RankedTensorType>(matrix.getType());
+  build(builder, state, RankedTensorType::get({type.getDimSize(0)}, type.getElementType()), type, matrix);
+}
+
+LogicalResult EighOp::verify() {
   auto matrix = llvm::cast<RankedTensorType>(getMatrix().getType());
-  auto result = llvm::cast<RankedTensorType>(getResult().getType());
-  if (matrix.getRank() != 2 || matrix.getDimSize(0) != matrix.getDimSize(1) || result.getRank() != 1 ||
-      result.getDimSize(0) != matrix.getDimSize(0))
-    return emitOpError() << "needs a square matrix, got " << matrix << " -> " << result;
+  auto values = llvm::cast<RankedTensorType>(getValues().getType());
+  if (matrix.getRank() != 2 || matrix.getDimSize(0) != matrix.getDimSize(1) || getVectors().getType() != matrix ||
+      values != RankedTensorType::get({matrix.getDimSize(0)}, matrix.getElementType()))
+    return emitOpError() << "needs a square matrix, got " << matrix << " -> " << values << ", "
+                         << getVectors().getType();
   return success();
 }

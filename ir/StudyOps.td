@@ -227,44 +227,25 @@ def BatchesOp : Study_Op<"batches", [SingleBlock, RecursiveMemoryEffects]> {
   let hasVerifier = 1;
 }
 
-def DenseOp : Study_Op<"dense", [SingleBlock, RecursiveMemoryEffects]> {
-  let summary = "the matrix of a linear operator, column by column";
+def EighOp : Study_Op<"eigh", [Pure]> {
+  let summary = "eigenvalues of a symmetric matrix, ascending, and its eigenvectors";
   let description = [{
-    `body` takes v: tensor<nxT> and yields A v: tensor<mxT>. The result is A: tensor<mxnxT>.
+    A V = V diag(values), V orthogonal: column j of `vectors` belongs to `values[j]`. The sign of each column is arbitrary. Vectors that nothing reads
+    are not computed. Derivatives of the vectors, and second ones of the values, are those of simple eigenvalues.
 
     Constraints:
-    1. The body takes one vector and yields one; the result has a row for each element of what it yields, a column for each of what it takes.
-
-    Example:
-    ```mlir
-    // %a: tensor<4x3xf64>
-    %matrix = "study.dense"() ({
-    ^bb0(%v: tensor<3xf64>):
-      %av = hw.dot_general %a, %v batch [] x [] contract [1] x [0] : (tensor<4x3xf64>, tensor<3xf64>) -> tensor<4xf64>
-      study.yield %av : tensor<4xf64>
-    }) : () -> tensor<4x3xf64>
-    ```
-  }];
-  let results = (outs Hw_FloatTensor:$result);
-  let regions = (region SizedRegion<1>:$body);
-  let hasVerifier = 1;
-}
-
-def EigvalsOp : Study_Op<"eigvals", [Pure]> {
-  let summary = "eigenvalues of a symmetric matrix [n, n], ascending [n]";
-  let description = [{
-    Constraints:
-    1. The matrix is square.
+    1. matrix and vectors: [n, n], values: [n], of one element type.
 
     Example:
     ```mlir
     // %m: tensor<3x3xf64>
-    %e = study.eigvals %m : tensor<3x3xf64> -> tensor<3xf64>
+    %e, %v = study.eigh %m : tensor<3x3xf64> -> tensor<3xf64>, tensor<3x3xf64>
     ```
   }];
   let arguments = (ins Hw_FloatTensor:$matrix);
-  let results = (outs Hw_FloatTensor:$result);
-  let assemblyFormat = "$matrix attr-dict `:` type($matrix) `->` type($result)";
+  let results = (outs Hw_FloatTensor:$values, Hw_FloatTensor:$vectors);
+  let assemblyFormat = "$matrix attr-dict `:` type($matrix) `->` type($values) `,` type($vectors)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$matrix)>];
   let hasVerifier = 1;
 }
 

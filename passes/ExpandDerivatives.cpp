@@ -8,11 +8,11 @@
 // expanded in program order, so those that another differentiates are ordinary ops by then. study.batches is
 // differentiated by differentiating its regions; study.train cuts the flow; any other op that a tangent reaches is an
 // error.
+#include "ir/Slice.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
 
 using namespace mlir;
 using namespace hw;
@@ -45,8 +45,10 @@ class Pushforward {
 public:
   Pushforward(OpBuilder &builder, Operation *derivative) : builder(builder), derivative(derivative) {}
 
+  /// Values that count as constant: no tangent reaches them but what they are seeded with.
+  void hold(ValueRange values) { held.insert(values.begin(), values.end()); }
   /// Adds to the tangent of a value; a value that is computed from another with a tangent gets the sum of both.
-  void seed(Value value, Value tangent) { add(value, tangent); }
+  void seed(Value value, Value tangent) { accumulate(value, tangent); }
   /// The tangent of a value, or null where it is zero.
   Value of(Value value) const { return tangents.lookup(value); }
 
@@ -73,6 +75,10 @@ public:
 
 private:
   void add(Value value, Value tangent) {
+    if (!held.contains(value))
+      accumulate(value, tangent);
+  }
+  void accumulate(Value value, Value tangent) {
     Value &slot = tangents[value];
     slot = slot ? AddOp::create(builder, tangent.getLoc(), slot, tangent) : tangent;
   }
@@ -82,10 +88,6 @@ private:
     if (isa<study::ForOp>(op))
       error << "cannot differentiate through a loop that runs at run time; a loop over a literal list is unrolled, and "
                "can be";
-    else if (isa<study::DenseOp>(op))
-      error << "cannot differentiate through the matrix that 'dense' builds";
-    else if (isa<study::EigvalsOp>(op))
-      error << "cannot differentiate through 'eigvals'";
     else
       error << "cannot differentiate through '" << op->getName() << "'";
     error.attachNote(derivative->getLoc()) << "for this derivative";
@@ -137,6 +139,7 @@ private:
 
   OpBuilder &builder;
   Operation *derivative;
+  llvm::DenseSet<Value> held;
   llvm::DenseMap<Value, Value> tangents;
 };
 
@@ -278,6 +281,7 @@ void replaceAndErase(Operation *op, ArrayRef<Value> values) {
 LogicalResult expandJvp(JvpOp op) {
   OpBuilder builder(op);
   Pushforward push(builder, op);
+  push.hold(op.getHeld());
   for (auto [value, tangent] : llvm::zip_equal(op.getWrt(), op.getTangents()))
     push.seed(value, tangent);
   for (Operation *inner : flowInto(op.getOf()))
@@ -291,11 +295,12 @@ LogicalResult expandJvp(JvpOp op) {
 }
 
 /// Cotangents of `of` pulled back to `wrt`, for both vjp and grad.
-LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange cotangents) {
+LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange cotangents, ValueRange held) {
   Operation *before = op->getPrevNode();
   OpBuilder builder(op);
   Pushforward push(builder, op);
   Pullback pull(builder, op);
+  push.hold(held);
   llvm::MapVector<Value, Value> standIns;
   for (Value value : wrt)
     if (!standIns.count(value)) {
@@ -331,7 +336,7 @@ LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange
 LogicalResult expandGrad(GradOp op) {
   OpBuilder builder(op);
   Value one = ConstantOp::splat(builder, op.getLoc(), op.getOf().getType(), 1);
-  return expandVjp(op, op.getOf(), op.getWrt(), one);
+  return expandVjp(op, op.getOf(), op.getWrt(), one, op.getHeld());
 }
 
 struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp>> {
@@ -343,7 +348,7 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
   void runOnOperation() final {
     SmallVector<Operation *> derivatives;
     getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
-      if (isa<GradOp, VjpOp, JvpOp>(op))
+      if (isa<DerivativeOpInterface>(op))
         derivatives.push_back(op);
     });
     for (Operation *op : derivatives) {
@@ -358,11 +363,12 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
       else if (auto jvp = dyn_cast<JvpOp>(op))
         done = expandJvp(jvp);
       else if (auto vjp = dyn_cast<VjpOp>(op))
-        done = expandVjp(vjp, vjp.getOf(), vjp.getWrt(), vjp.getCotangents());
+        done = expandVjp(vjp, vjp.getOf(), vjp.getWrt(), vjp.getCotangents(), vjp.getHeld());
       if (failed(done))
         return signalPassFailure();
     }
     // Nothing is left that could differentiate through these.
+    lowerScales(getOperation());
     getOperation().walk([](StopGradientOp op) { replaceAndErase(op, op.getOperand()); });
   }
 };

@@ -39,10 +39,15 @@ inline Expr operator-(Expr x) { return x ? x.make<NegOp>(x.get().getType(), x.ge
 inline Expr operator+(Expr x, Expr y) { return !x ? y : !y ? x : x.make<AddOp>(x.get().getType(), x.get(), y.get()); }
 inline Expr operator-(Expr x, Expr y) { return !y ? x : !x ? -y : x.make<SubOp>(x.get().getType(), x.get(), y.get()); }
 inline Expr operator*(Expr x, Expr y) { return !x ? x : !y ? y : x.make<MulOp>(x.get().getType(), x.get(), y.get()); }
+/// d g, and 0 where d is: a tangent or cotangent d times a local derivative g, which may be infinite.
+inline Expr scale(Expr d, Expr g) { return !d ? d : d.make<ScaleOp>(d.get().getType(), d.get(), g.get()); }
+/// d / g, and 0 where d is.
+inline Expr unscale(Expr d, Expr g) { return !d ? d : d.make<UnscaleOp>(d.get().getType(), d.get(), g.get()); }
 inline Expr operator/(Expr x, Expr y) { return !x ? x : x.make<DivOp>(x.get().getType(), x.get(), y.get()); }
 inline Expr operator+(Expr x, double y) { return x + x.splat(y); }
 inline Expr operator-(Expr x, double y) { return x - x.splat(y); }
 inline Expr operator-(double x, Expr y) { return y.splat(x) - y; }
+inline Expr operator/(double x, Expr y) { return y.splat(x) / y; }
 inline Expr operator*(double x, Expr y) { return !y ? y : y * y.splat(x); }
 
 inline Expr exp(Expr x) { return x.make<ExpOp>(x.get().getType(), x.get()); }
@@ -50,6 +55,9 @@ inline Expr log(Expr x) { return x.make<LogOp>(x.get().getType(), x.get()); }
 inline Expr sqrt(Expr x) { return x.make<SqrtOp>(x.get().getType(), x.get()); }
 inline Expr sin(Expr x) { return x.make<SinOp>(x.get().getType(), x.get()); }
 inline Expr cos(Expr x) { return x.make<CosOp>(x.get().getType(), x.get()); }
+inline Expr sinh(Expr x) { return x.make<SinhOp>(x.get().getType(), x.get()); }
+inline Expr cosh(Expr x) { return x.make<CoshOp>(x.get().getType(), x.get()); }
+inline Expr abs(Expr x) { return x.make<AbsOp>(x.get().getType(), x.get()); }
 inline Expr sign(Expr x) { return x.make<SignOp>(x.get().getType(), x.get()); }
 inline Expr pow(Expr x, Expr y) { return x.make<PowOp>(x.get().getType(), x.get(), y.get()); }
 

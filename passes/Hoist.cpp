@@ -5,8 +5,8 @@
 //
 // Constants, iotas, broadcasts and reshapes are cheaper to redo than to keep: they move only where something that moves
 // reads them.
+#include "ir/Slice.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
 
 using namespace mlir;
 using namespace hw;

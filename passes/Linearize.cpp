@@ -2,10 +2,12 @@
 //
 // x and y are the operands, z is the result, d the tangent of an operand; the row gives the tangent of z. Every row is
 // linear in d and uses only ops that Transpose.cpp transposes, so that vjp = transpose of linearise. A rule may use z:
-// what the primal computed is there to be used.
+// what the primal computed is there to be used. `scale(d, g)` is d g and `unscale(d, g)`
+// d / g, but 0 where d is, whatever g: what `where` leaves out stays out (Scale.cpp).
 #include "mlir/IR/IRMapping.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
+#include <numbers>
 
 using namespace mlir;
 using namespace hw;
@@ -71,6 +73,13 @@ template <class... Ops> void linear(MLIRContext *context) { (general<Ops, linear
 template <class Op> Expr bilinearRow(Op op, Tangents d) { return withOperand(op, 0, d[0]) + withOperand(op, 1, d[1]); }
 template <class... Ops> void bilinear(MLIRContext *context) { (general<Ops, bilinearRow<Ops>>(context), ...); }
 
+/// 1 / sqrt(x^2 + 1), without x^2 where that could overflow: |t| / sqrt(1 + t^2) with t = 1 / x.
+Expr inverseHypotenuse(Expr x) {
+  Expr isLarge = abs(x) > x.splat(1);
+  Expr t = select(isLarge, 1 / x, x), r = 1 / sqrt(t * t + 1);
+  return select(isLarge, abs(t) * r, r);
+}
+
 Expr selectRow(SelectOp op, Tangents d) { return select(Expr(d[0].at(), op.getMask()), d[1], d[2]); }
 
 Expr castRow(CastOp op, Tangents d) {
@@ -128,37 +137,64 @@ Expr luSolveRow(LuSolveOp op, Tangents d) {
   return withOperand(op, 1, d[1] - matmul(d[0], Expr(d[0].at(), op.getResult())));
 }
 
+/// A = V diag(l) V^T. With M = V^T dA V: dl = diag(M), and dV = V (F . M), F_ij = 1 / (l_j - l_i) off the diagonal and
+/// 0 on it (Magnus 1985, "On differentiating eigenvalues and eigenvectors", theorem 1). Only A's symmetric part is
+/// read.
+struct EighRule : LinearizeOpInterface::ExternalModel<EighRule, study::EighOp> {
+  LogicalResult linearize(Operation *op, OpBuilder &builder, ArrayRef<Value> tangents,
+                          SmallVectorImpl<Value> &results) const {
+    Site site{builder, op->getLoc()};
+    Expr da(site, tangents[0]), l(site, op->getResult(0)), v(site, op->getResult(1));
+    da = 0.5 * (da + transposed(da));
+    Expr m = matmul(transposed(v), matmul(da, v));
+    Expr isDiagonal = indexAlong(m, 0) == indexAlong(m, 1);
+    Expr gap = broadcast(l, m.type(), {1}) - broadcast(l, m.type(), {0});
+    Expr dl = reduceSum(select(isDiagonal, m, Expr(site)), 0);
+    Expr dv = matmul(v, select(isDiagonal, Expr(site), m / select(isDiagonal, gap.splat(1), gap)));
+    results.assign({dl.get(), dv.get()});
+    return success();
+  }
+};
+
 void attach(MLIRContext *context, HwDialect *) {
   using E = Expr;
   constexpr double twoOverSqrtPi = 1.1283791670955126;
   // clang-format off
   // Elementwise, one operand: the row (d, x, z).
   unary<NegOp,      [](E d, E x, E z) { return -d; }>(context);
-  unary<ExpOp,      [](E d, E x, E z) { return d * z; }>(context);
-  unary<Expm1Op,    [](E d, E x, E z) { return d * (z + 1); }>(context);
-  unary<LogOp,      [](E d, E x, E z) { return d / x; }>(context);
-  unary<Log1pOp,    [](E d, E x, E z) { return d / (x + 1); }>(context);
-  unary<SqrtOp,     [](E d, E x, E z) { return d / (2 * z); }>(context);
-  unary<SinOp,      [](E d, E x, E z) { return d * cos(x); }>(context);
-  unary<CosOp,      [](E d, E x, E z) { return -(d * sin(x)); }>(context);
-  unary<TanhOp,     [](E d, E x, E z) { return d * (1 - z * z); }>(context);
-  unary<LogisticOp, [](E d, E x, E z) { return d * (z * (1 - z)); }>(context);
-  unary<ErfOp,      [](E d, E x, E z) { return d * (twoOverSqrtPi * exp(-(x * x))); }>(context);
-  unary<AsinhOp,    [](E d, E x, E z) { return d / sqrt(x * x + 1); }>(context);
-  unary<AbsOp,      [](E d, E x, E z) { return d * sign(x); }>(context);
+  unary<ExpOp,      [](E d, E x, E z) { return scale(d, z); }>(context);
+  unary<Expm1Op,    [](E d, E x, E z) { return scale(d, z + 1); }>(context);
+  unary<LogOp,      [](E d, E x, E z) { return unscale(d, x); }>(context);
+  unary<Log1pOp,    [](E d, E x, E z) { return unscale(d, x + 1); }>(context);
+  unary<Log2Op,     [](E d, E x, E z) { return unscale(1 / std::numbers::ln2 * d, x); }>(context);
+  unary<Log10Op,    [](E d, E x, E z) { return unscale(1 / std::numbers::ln10 * d, x); }>(context);
+  unary<SqrtOp,     [](E d, E x, E z) { return unscale(d, 2 * z); }>(context);
+  unary<SinOp,      [](E d, E x, E z) { return scale(d, cos(x)); }>(context);
+  unary<CosOp,      [](E d, E x, E z) { return -scale(d, sin(x)); }>(context);
+  unary<TanhOp,     [](E d, E x, E z) { return scale(d, 1 - z * z); }>(context);
+  unary<SinhOp,     [](E d, E x, E z) { return scale(d, cosh(x)); }>(context);
+  unary<CoshOp,     [](E d, E x, E z) { return scale(d, sinh(x)); }>(context);
+  unary<LogisticOp, [](E d, E x, E z) { return scale(d, z * (1 - z)); }>(context);
+  unary<ErfOp,      [](E d, E x, E z) { return scale(d, twoOverSqrtPi * exp(-(x * x))); }>(context);
+  unary<AsinhOp,    [](E d, E x, E z) { return scale(d, inverseHypotenuse(x)); }>(context);
+  unary<AbsOp,      [](E d, E x, E z) { return scale(d, sign(x)); }>(context);
 
   // Elementwise, two operands: the rows (d, x, y, z) of either.
   binary<AddOp, [](E d, E x, E y, E z) { return d; },
                 [](E d, E x, E y, E z) { return d; }>(context);
   binary<SubOp, [](E d, E x, E y, E z) { return d; },
                 [](E d, E x, E y, E z) { return -d; }>(context);
-  binary<MulOp, [](E d, E x, E y, E z) { return d * y; },
-                [](E d, E x, E y, E z) { return d * x; }>(context);
-  binary<DivOp, [](E d, E x, E y, E z) { return d / y; },
-                [](E d, E x, E y, E z) { return -(d * (z / y)); }>(context);
+  binary<MulOp, [](E d, E x, E y, E z) { return scale(d, y); },
+                [](E d, E x, E y, E z) { return scale(d, x); }>(context);
+  binary<ScaleOp, [](E d, E x, E y, E z) { return scale(d, y); },
+                  [](E d, E x, E y, E z) { return scale(x, d); }>(context);
+  binary<UnscaleOp, [](E d, E x, E y, E z) { return unscale(d, y); },
+                    [](E d, E x, E y, E z) { return -scale(z, unscale(d, y)); }>(context);
+  binary<DivOp, [](E d, E x, E y, E z) { return unscale(d, y); },
+                [](E d, E x, E y, E z) { return -scale(d, z / y); }>(context);
   // y x^(y-1), where 0 * 0^-1 is 0 (so is y x^1); x^y log x, and 0 at x = 0.
-  binary<PowOp, [](E d, E x, E y, E z) { return d * (y * pow(x, select((x == 0) & (y == 0), y.splat(1), y - 1))); },
-                [](E d, E x, E y, E z) { return d * select(x == 0, E(d.at()), z * log(select(x == 0, x.splat(1), x))); }>(context);
+  binary<PowOp, [](E d, E x, E y, E z) { return scale(d, y * pow(x, select((x == 0) & (y == 0), y.splat(1), y - 1))); },
+                [](E d, E x, E y, E z) { return scale(d, select(x == 0, z.splat(0), z * log(x))); }>(context);
   // x > y exactly where z > y: so x need not be kept for the derivative. At a tie the derivative goes to y.
   binary<MaxOp, [](E d, E x, E y, E z) { return select(z > y, d, E(d.at())); },
                 [](E d, E x, E y, E z) { return select(z > y, E(d.at()), d); }>(context);
@@ -166,7 +202,7 @@ void attach(MLIRContext *context, HwDialect *) {
                 [](E d, E x, E y, E z) { return select(z < y, E(d.at()), d); }>(context);
   general<SelectOp, selectRow>(context);
   general<CastOp, castRow>(context);
-  zero<SignOp, FloorOp, StopGradientOp, CompareOp, AndOp, OrOp, NotOp, RandomBitsOp, ConstantOp, IotaOp>(context);
+  zero<SignOp, FloorOp, StopGradientOp, CompareOp, AndOp, OrOp, NotOp, RandomBitsOp, ConstantOp, IotaOp, WholeOp>(context);
 
   // Movement, contraction, convolution, pooling, index.
   linear<BroadcastOp, ReduceSumOp, ReshapeOp, TransposeOp, ReverseOp, SliceOp, PadOp, GatherOp, ScatterAddOp>(context);
@@ -187,4 +223,6 @@ void attach(MLIRContext *context, HwDialect *) {
 
 void hw::registerLinearizeModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, HwDialect *dialect) { attach(context, dialect); });
+  registry.addExtension(
+      +[](MLIRContext *context, study::StudyDialect *) { study::EighOp::attachInterface<EighRule>(*context); });
 }

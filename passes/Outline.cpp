@@ -11,11 +11,11 @@
 //
 // Functions carry `hw.entry`, a name for people. An argument whose buffer result r may take over (the i-th carried
 // value of a loop, used by no one after the call, whose next value is that result) carries `hw.donate = r`.
+#include "ir/Slice.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/SymbolTable.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -55,7 +55,6 @@ std::string nameOf(Region &region, StringRef outer, unsigned ordinal) {
       })
       .Case([&](study::ForOp loop) { return within(loop.getVariable()); })
       .Case([&](study::BatchesOp) { return numbered("batches") + (region.getRegionNumber() ? ".tail" : ""); })
-      .Case([&](study::DenseOp) { return numbered("dense"); })
       .Case([&](study::GradcheckOp check) {
         return numbered("gradcheck") + (&region == &check.getLoss()       ? ".loss"
                                         : &region == &check.getGradient() ? ".gradient"
@@ -259,7 +258,7 @@ struct Outline : PassWrapper<Outline, OperationPass<ModuleOp>> {
     if (!study)
       return;
     for (Operation &op : study.getOps())
-      if (isa<GradOp, VjpOp, JvpOp>(op)) {
+      if (isa<DerivativeOpInterface>(op)) {
         op.emitError("needs hw-expand-derivatives first");
         return signalPassFailure();
       }

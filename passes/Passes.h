@@ -12,6 +12,9 @@ void registerTransformInterfaces(mlir::DialectRegistry &registry);
 void registerLinearizeModels(mlir::DialectRegistry &registry);
 void registerTransposeModels(mlir::DialectRegistry &registry);
 
+/// hw.scale as multiplication and selection.
+void lowerScales(mlir::Operation *root);
+
 std::unique_ptr<mlir::Pass> createExpandDerivativesPass();
 std::unique_ptr<mlir::Pass> createSimplifyPass();
 std::unique_ptr<mlir::Pass> createHoistPass();

@@ -3,12 +3,12 @@
 //
 // A contraction over nothing, or with a vector, is no matrix product: as a multiplication (and a sum) it fuses with its
 // neighbours and reads memory once. Transposes become dimension numbers of the contraction that reads or made them.
+#include "ir/Slice.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/Expr.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
 
 using namespace mlir;
 using namespace hw;
@@ -205,17 +205,29 @@ struct MoveDown : RewritePattern {
   }
 };
 
-/// x / c = x (1 / c) for a constant c: a last-bit difference, for a division in every element.
-LogicalResult divideByConstant(DivOp op, PatternRewriter &rewriter) {
-  if (!isa<FloatType>(elementOf(op.getResult())) || !op.getRhs().getDefiningOp<ConstantOp>() ||
-      op.getType().getRank() == 0)
+/// Numbers are f64, and what is made of them alone too, until they meet f32. Where they are only made, chosen or
+/// counted the f64 need not be.
+LogicalResult narrowAtSource(CastOp op, PatternRewriter &rewriter) {
+  if (!elementOf(op.getResult()).isF32() || !elementOf(op.getOperand()).isF64())
     return failure();
-  Value one = ConstantOp::splat(rewriter, op.getLoc(), op.getType(), 1);
-  Value reciprocal = rewriter.createOrFold<DivOp>(op.getLoc(), op.getType(), one, op.getRhs());
-  if (reciprocal.getDefiningOp<DivOp>())
+  Operation *source = op.getOperand().getDefiningOp();
+  if (!source)
     return failure();
-  rewriter.replaceOpWithNewOp<MulOp>(op, op.getType(), op.getLhs(), reciprocal);
-  return success();
+  auto narrow = [&](Value value) -> Value { return rewriter.createOrFold<CastOp>(op.getLoc(), op.getType(), value); };
+  if (auto iota = llvm::dyn_cast<IotaOp>(source)) {
+    rewriter.replaceOpWithNewOp<IotaOp>(op, op.getType(), iota.getDim());
+    return success();
+  }
+  if (auto whole = llvm::dyn_cast<CastOp>(source); whole && !llvm::isa<FloatType>(elementOf(whole.getOperand()))) {
+    rewriter.replaceOp(op, narrow(whole.getOperand()));
+    return success();
+  }
+  if (auto select = llvm::dyn_cast<SelectOp>(source); select && select->hasOneUse()) {
+    rewriter.replaceOpWithNewOp<SelectOp>(op, op.getType(), select.getMask(), narrow(select.getOnTrue()),
+                                          narrow(select.getOnFalse()));
+    return success();
+  }
+  return failure();
 }
 
 /// x > c where there is max(x, c): max(x, c) > c, so that x need not be kept. (NaN: false either way.)
@@ -348,7 +360,7 @@ struct Simplify : PassWrapper<Simplify, OperationPass<ModuleOp>> {
     patterns.add<Rewrite<DotGeneralOp, absorbTranspose>, Rewrite<TransposeOp, swapFactors>>(&getContext(),
                                                                                             /*benefit=*/3);
     patterns.add<Rewrite<DotGeneralOp, outerProduct>>(&getContext(), /*benefit=*/2);
-    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<DivOp, divideByConstant>,
+    patterns.add<Rewrite<DotGeneralOp, vectorProduct>, Rewrite<CastOp, narrowAtSource>,
                  Rewrite<CompareOp, compareMaximum>, Rewrite<ReduceSumOp, sumOfReshape>, MoveDown>(&getContext());
     for (RegisteredOperationName name : getContext().getRegisteredOperations())
       if (isa<HwDialect>(name.getDialect()))

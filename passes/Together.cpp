@@ -8,8 +8,8 @@
 //
 // Rows keep the order of the program: so a part is made of neighbours, and what reads a table stands outside. With a
 // part goes the arithmetic that only it needs. A run-time loop that carries nothing is marked `independent` likewise.
+#include "ir/Slice.h"
 #include "passes/Passes.h"
-#include "passes/Slice.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -21,7 +21,7 @@ namespace {
 bool isArithmetic(Operation *op) { return isa<HwDialect>(op->getDialect()); }
 
 /// What takes time: a part has one of these at least.
-bool isRun(Operation *op) { return isa<study::TrainOp, study::ForOp, study::BatchesOp, study::DenseOp>(op); }
+bool isRun(Operation *op) { return isa<study::TrainOp, study::ForOp, study::BatchesOp>(op); }
 
 /// Whether `op` touches nothing that another part could: it reads no table but a training's own, draws nothing, and
 /// says nothing to the terminal.

@@ -121,6 +121,9 @@ void attach(MLIRContext *context, HwDialect *) {
   row<AddOp,       [](AddOp op, E c, unsigned i) { return c; }>(context);
   row<SubOp,       [](SubOp op, E c, unsigned i) { return i == 0 ? c : -c; }>(context);
   row<MulOp,       [](MulOp op, E c, unsigned i) { return c * E(c.at(), op->getOperand(1 - i)); }>(context);
+  row<ScaleOp,     [](ScaleOp op, E c, unsigned i) { E x(c.at(), op.getLhs()), y(c.at(), op.getRhs());
+                                                      return i == 0 ? scale(c, y) : scale(x, c); }>(context); // 0 where x is, whatever c
+  row<UnscaleOp,   [](UnscaleOp op, E c, unsigned i) { return unscale(c, E(c.at(), op.getRhs())); }>(context);
   row<DivOp,       [](DivOp op, E c, unsigned i) { return c / E(c.at(), op.getRhs()); }>(context);
   row<SelectOp,    [](SelectOp op, E c, unsigned i) { E mask(c.at(), op.getMask()), zero(c.at());
                                                       return i == 1 ? select(mask, c, zero) : select(mask, zero, c); }>(context);

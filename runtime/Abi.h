@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 
-#define HW_ABI 4
+#define HW_ABI 5
 
 #ifdef __cplusplus
 extern "C" {
@@ -113,6 +113,13 @@ void hw_cholesky(int32_t is_f64, int64_t batch, int64_t n, const void *a, void *
 void hw_triangular_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k, int32_t transposed, const void *t,
                          const void *b, void *result);
 void hw_lu_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k, const void *a, const void *b, void *result);
+
+/// result[i] = operand[i] as a whole number from 0 to `below` - 1, four bytes each; see hw.whole. `type`: an hw_dtype
+/// of the operand's. If some number is none, the run ends behind this call of the entry, with a sentence that begins
+/// with `place` and says what (`what`: "index") is outside of what (`outside`).
+enum hw_whole_flags { HW_FROM_END = 1 /* -below to -1 count from the end */, HW_CUT = 2 /* a fraction is cut off */ };
+void hw_whole(int32_t type, int32_t flags, int64_t count, int64_t below, const char *what, const char *outside,
+              const char *place, const void *operand, void *result);
 
 #ifdef __cplusplus
 }

@@ -6,12 +6,16 @@
 #include "runtime/Study.h"
 #include "runtime/Threads.h"
 #include "runtime/Timeline.h"
+#include "runtime/formats/OutDir.h"
+#include "runtime/formats/Streams.h"
 
 #include <benchmark/benchmark.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -49,20 +53,48 @@ void count(benchmark::State &state, double flops, double bytes) {
 /// One report (one JSON document) for all trainings, though each runs its benchmarks when the plan gets there.
 class OneReport : public benchmark::BenchmarkReporter {
 public:
-  OneReport() { SetErrorStream(&errors); }
+  /// `file`: where --benchmark_out wants the same, as `format` says; or null.
+  OneReport(std::optional<AtomicFile> file, const std::string &format) : file(std::move(file)) {
+    SetErrorStream(&errors);
+    if (!this->file)
+      return;
+    if (format == "console")
+      second = std::make_unique<benchmark::ConsoleReporter>(benchmark::ConsoleReporter::OO_Tabular);
+    else if (format == "csv") {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+      second = std::make_unique<benchmark::CSVReporter>();
+#pragma GCC diagnostic pop
+    } else if (format == "json")
+      second = std::make_unique<benchmark::JSONReporter>();
+    else
+      fail("--benchmark_out_format takes json, console or csv, not {}", inQuotes(format));
+    second->SetOutputStream(&text);
+    second->SetErrorStream(&errors);
+  }
   bool ReportContext(const Context &context) override {
     if (std::exchange(started, true))
       return true;
+    if (second)
+      second->ReportContext(context);
     return inner->ReportContext(context);
   }
   void ReportRuns(const std::vector<Run> &runs) override {
     for (const Run &run : runs)
       timed.insert(run.run_name.function_name);
     inner->ReportRuns(runs);
+    if (second)
+      second->ReportRuns(runs);
   }
   void finish() {
-    if (started)
-      inner->Finalize();
+    if (!started)
+      return;
+    inner->Finalize();
+    if (!second)
+      return;
+    second->Finalize();
+    file->write(text.str());
+    file->commit();
   }
   /// Whether people read it, not programs.
   bool isConsole() const { return dynamic_cast<const benchmark::ConsoleReporter *>(inner) != nullptr; }
@@ -73,8 +105,29 @@ public:
 private:
   benchmark::BenchmarkReporter *const inner =
       benchmark::CreateDefaultDisplayReporter(); // the library's own, one a process
+  std::optional<AtomicFile> file;
+  std::ostringstream text;
+  std::unique_ptr<benchmark::BenchmarkReporter> second;
   bool started = false;
 };
+
+/// The value of Google Benchmark's flag --`name`, taken out of the arguments and of the environment, which the library
+/// reads too.
+std::string takeFlag(std::vector<char *> &arguments, const std::string &name, std::string value) {
+  std::string variable = name;
+  std::transform(variable.begin(), variable.end(), variable.begin(), [](char c) { return std::toupper(c); });
+  if (const char *given = std::getenv(variable.c_str()))
+    value = given;
+  unsetenv(variable.c_str());
+  const std::string start = "--" + name + "=";
+  std::erase_if(arguments, [&](const char *argument) {
+    const bool isIt = std::string_view(argument).starts_with(start);
+    if (isIt)
+      value = argument + start.size();
+    return isIt;
+  });
+  return value;
+}
 
 /// The steps of a training that are timed.
 class Steps {
@@ -264,13 +317,13 @@ void printTables(const std::vector<MarkedStudy::Measured> &measured, const hw_pr
                  std::FILE *stream) {
   const Limits limits = measureLimits(program.vector_bytes);
   const double peak = plan.precision == "f64" ? limits.flopsF64 : limits.flopsF32;
-  fmt::print(stream, "\n{}", describeLimits(limits, threads(), program.vector_bytes));
+  put(stream, fmt::format("\n{}", describeLimits(limits, threads(), program.vector_bytes)));
   for (const auto &each : measured) {
-    fmt::print(stream, "\n{}", kernelTable(each.profile, limits, peak));
+    put(stream, fmt::format("\n{}", kernelTable(each.profile, limits, peak)));
     const double marked = each.profile.seconds / static_cast<double>(each.profile.steps);
     if (marked > 1.05 * each.unmarked)
-      fmt::print(stream, "With the clock readings behind this table a step took {}, without {}.\n",
-                 describeDuration(marked), describeDuration(each.unmarked));
+      put(stream, fmt::format("With the clock readings behind this table a step took {}, without {}.\n",
+                              describeDuration(marked), describeDuration(each.unmarked)));
   }
 }
 
@@ -301,7 +354,7 @@ void timeKernels(const hw_program &program, const StudyOptions &options, const s
     printTables(study.measured, program, loaded.plan, tables);
   if (trace) {
     writeTimeline(*trace, study.marks, loaded.plan.name);
-    fmt::print(stderr, "{}\n", describeTimeline(*trace, study.marks));
+    tell("{}", describeTimeline(*trace, study.marks));
   }
 }
 
@@ -311,8 +364,11 @@ int benchProgram(const hw_program &program, const std::function<const hw_program
                  const BenchOptions &options, int argc, char **argv) {
   try {
     std::vector<char *> arguments(argv, argv + argc);
+    // The library would open the file anew for every training, and over whatever is there.
+    const std::string output = takeFlag(arguments, "benchmark_out", "");
+    const std::string format = takeFlag(arguments, "benchmark_out_format", "json");
+    int count = static_cast<int>(arguments.size());
     arguments.push_back(nullptr);
-    int count = argc;
     benchmark::Initialize(&count, arguments.data());
     if (count > 1)
       fail("unknown flag '{}': hwc bench takes Google Benchmark's, --benchmark_filter=REGEX for one", arguments[1]);
@@ -324,7 +380,7 @@ int benchProgram(const hw_program &program, const std::function<const hw_program
     study.sideBySide = false; // a step is timed on all threads
     study.data = options.data;
     catchSignals();
-    OneReport report;
+    OneReport report(output.empty() ? std::nullopt : std::optional<AtomicFile>(output), format);
     std::FILE *tables = report.isConsole() ? stdout : stderr;
     if (!options.kernels.value_or(report.isConsole()))
       tables = nullptr;
@@ -336,9 +392,9 @@ int benchProgram(const hw_program &program, const std::function<const hw_program
            inQuotes(benchmark::GetBenchmarkFilter()));
     return 0;
   } catch (const Interrupted &) {
-    return 130;
+    return 128 + interruptSignal();
   } catch (const std::exception &e) {
-    fmt::print(stderr, "error: {}\n", e.what());
+    tell("error: {}", e.what());
     return 1;
   }
 }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstring>
+#include <system_error>
 
 namespace hw::runtime {
 
@@ -198,7 +199,7 @@ Checkpoint &CheckpointWriter::next() {
 void CheckpointWriter::start() {
   busy = true;
   failed = false;
-  thread = std::thread([this] {
+  const auto write = [this] {
     try {
       std::vector<NamedTensor> tensors;
       CheckpointState &state = checkpoint.state;
@@ -208,7 +209,7 @@ void CheckpointWriter::start() {
         tensors.push_back({part.name, {part.type, part.shape, data}});
       }
       const std::string text = writeCheckpointState(state);
-      writeSafetensors(path, tensors,
+      writeSafetensors(out.create(checkpointName, checkpointExtension), tensors,
                        {{"state", text}, {"state_crc32", fmt::format("{}", checksum(text.data(), text.size()))}});
     } catch (const Error &e) {
       error = std::make_exception_ptr(
@@ -218,14 +219,19 @@ void CheckpointWriter::start() {
     }
     failed = error != nullptr;
     busy = false;
-  });
+  };
+  try {
+    thread = std::thread(write);
+  } catch (const std::system_error &) {
+    write(); // the system has no thread for it: the run waits
+  }
 }
 
 //---- reading ---------------------------------------------------------------------------------------------------------
 
 static SafetensorsFile opened(const std::string &path) {
   try {
-    return SafetensorsFile(path);
+    return SafetensorsFile(path, ByteReader::Whose::run);
   } catch (const Error &e) {
     fail("{}; or delete it, and --resume starts over", e.what());
   }

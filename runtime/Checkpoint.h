@@ -3,6 +3,7 @@
 // tables, and in the metadata, as JSON, whose run it is and how far it had come.
 #pragma once
 
+#include "runtime/formats/OutDir.h"
 #include "runtime/formats/Safetensors.h"
 
 #include <atomic>
@@ -105,7 +106,7 @@ constexpr const char *checkpointName = "run", *checkpointExtension = ".checkpoin
 /// Writes one checkpoint at a time on a thread of its own, whole or not at all: the one before stays until then.
 class CheckpointWriter {
 public:
-  explicit CheckpointWriter(std::string path) : path(std::move(path)) {}
+  explicit CheckpointWriter(OutDir &out) : out(out) {}
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter &) = delete;
   CheckpointWriter &operator=(const CheckpointWriter &) = delete;
@@ -121,7 +122,7 @@ public:
   void start();
 
 private:
-  std::string path;
+  OutDir &out;
   Checkpoint checkpoint;
   std::thread thread;
   std::atomic<bool> busy = false, failed = false;

@@ -1,7 +1,7 @@
 // Gradients and Hessian-vector products against central differences.
 #include "runtime/Philox.h"
 #include "runtime/Walk.h"
-#include "runtime/formats/Text.h"
+#include "runtime/formats/Streams.h"
 
 #include <algorithm>
 #include <cmath>
@@ -96,12 +96,15 @@ constexpr int directions = 2;
 /// A tensor whose derivative is almost zero is measured against a thousandth of the whole derivative: differences
 /// cannot resolve less.
 constexpr double floorShare = 1e-3;
+/// Derivatives on either side of a place that differ by less are one.
+constexpr double agreement = 1e-6;
 
 } // namespace
 
 // Steps: a central difference at h and h / 2, extrapolated (Richardson): its error is O(h^4), and rounding adds about
 // 1e-16 |E| / h. A kink between the points makes it worthless; the fingerprint of all comparisons tells, and a smaller
-// h is tried.
+// h is tried. Where the weights themselves stand at a kink, that is the place of a comparison, differences are taken on
+// either side of it: where they agree the function is smooth there, however it is written, and is compared.
 void Walk::gradcheck(GradcheckNode &node) {
   Functions f(node, [this](const Body &body) {
     runWhole(body);
@@ -140,6 +143,29 @@ void Walk::gradcheck(GradcheckNode &node) {
         found = true;
         break;
       }
+      for (const double h : {1e-3 * scale, 1e-4 * scale, 1e-5 * scale}) {
+        if (found)
+          break;
+        bool smooth = true;
+        double largest = std::abs(atBase.value); // rounding leaves some 1e-15 of it, over the step
+        auto side = [&](double step) {           // the derivative from five points, O(step^4)
+          double values[4], kinks[4];
+          for (int k = 0; k < 4; ++k) {
+            w[i] = f.base[i] + (k + 1) * step;
+            const auto loss = f.loss(w);
+            values[k] = loss.value, kinks[k] = loss.kinks;
+            largest = std::max(largest, std::abs(loss.value));
+            smooth = smooth && kinks[k] == kinks[0];
+          }
+          return (-25 * atBase.value + 48 * values[0] - 36 * values[1] + 16 * values[2] - 3 * values[3]) / (12 * step);
+        };
+        const double above = side(h / 4), below = side(-h / 4);
+        const double size = std::max(std::abs(above), std::abs(below));
+        if (!smooth || !(std::abs(above - below) <= agreement * size + 1e-13 * largest / (h / 4)))
+          continue;
+        gradients[t].add(gradient[i], (above + below) / 2);
+        found = true;
+      }
       w[i] = f.base[i];
       if (!found)
         ++atKink[t];
@@ -147,16 +173,20 @@ void Walk::gradcheck(GradcheckNode &node) {
   }
 
   double productSize = 0;
+  auto along = [&](const Vector &v, double offset) {
+    for (size_t i = 0; i < w.size(); ++i)
+      w[i] = f.base[i] + offset * v[i];
+  };
   for (int d = 0; d < directions; ++d) {
     Vector v(f.base.size());
     for (double &x : v)
       x = random.signedUnit();
     const Vector product = f.product(f.base, v);
+    bool found = false;
     for (const double h : {1e-4, 1e-5, 1e-6, 1e-7, 1e-8}) {
       bool smooth = true;
       auto at = [&](double offset) {
-        for (size_t i = 0; i < w.size(); ++i)
-          w[i] = f.base[i] + offset * v[i];
+        along(v, offset);
         smooth = smooth && f.loss(w).kinks == atBase.kinks;
         return smooth ? f.gradient(w) : Vector();
       };
@@ -167,8 +197,44 @@ void Walk::gradcheck(GradcheckNode &node) {
         for (size_t i = f.starts[t]; i < f.starts[t + 1]; ++i)
           products[t].add(product[i], (4 * (c[i] - e[i]) / h - (a[i] - b[i]) / (2 * h)) / 3);
       productSize = std::max(productSize, rootMeanSquare(product));
+      found = true;
       break;
     }
+    if (found)
+      continue;
+    // From four points on a side, without the gradient at the kink itself: entries whose two sides agree.
+    constexpr double h = 1e-4;
+    bool smooth = true;
+    double gradientSize = 0;
+    auto side = [&](double step) {
+      Vector result(w.size(), 0);
+      double kinks = 0;
+      for (int k = 0; k < 4; ++k) {
+        along(v, (k + 1) * step);
+        const double here = f.loss(w).kinks;
+        kinks = k == 0 ? here : kinks;
+        smooth = smooth && here == kinks;
+        const Vector at = f.gradient(w);
+        gradientSize = std::max(gradientSize, rootMeanSquare(at));
+        const double factors[] = {-26, 57, -42, 11};
+        for (size_t i = 0; i < result.size(); ++i)
+          result[i] += factors[k] * at[i] / (6 * step);
+      }
+      return result;
+    };
+    const Vector above = side(h / 4), below = side(-h / 4);
+    if (!smooth)
+      continue;
+    // What rounding leaves of differences of equal gradients is 0.
+    const double noise = 1e-8 * gradientSize;
+    auto withoutNoise = [&](double value) { return std::abs(value) <= noise ? 0 : value; };
+    const double size = std::max(rootMeanSquare(above), rootMeanSquare(below));
+    for (size_t t = 0; t < tensors; ++t)
+      for (size_t i = f.starts[t]; i < f.starts[t + 1]; ++i)
+        if (std::abs(above[i] - below[i]) <=
+            agreement * std::max({std::abs(above[i]), std::abs(below[i]), floorShare * size}) + noise)
+          products[t].add(product[i], withoutNoise((above[i] + below[i]) / 2));
+    productSize = std::max(productSize, rootMeanSquare(product));
   }
 
   const double gradientFloor = floorShare * rootMeanSquare(gradient), productFloor = floorShare * productSize;
@@ -208,17 +274,17 @@ void Walk::printGradcheck(const GradcheckNode &node, int64_t firstRow) {
       if (column.cell == cell)
         place += fmt::format("{}{} = {}", place.empty() ? " (" : ", ", column.name,
                              column.type == Table::Type::text ? table.text(value) : fmt::format("{}", value));
-  fmt::print("{}{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), place.empty() ? place : place + ")", "parameter",
-             width, "entries", "gradient error", "hvp error");
+  show("{}{}\n{:<{}}  {:>7}  {:>14}  {:>10}\n", table.name(), place.empty() ? place : place + ")", "parameter", width,
+       "entries", "gradient error", "hvp error");
   for (int64_t i = firstRow; i < table.rows(); ++i) {
     const double *row = table.row(i);
     const double kinks = row[table.find("at_kink")->cell];
-    fmt::print("{:<{}}  {:>7.0f}  {:>14}  {:>10}", oneLine(table.text(row[table.find("parameter")->cell])), width,
-               row[table.find("entries")->cell], error(row[table.find("gradient_error")->cell]),
-               error(row[table.find("hvp_error")->cell]));
+    show("{:<{}}  {:>7.0f}  {:>14}  {:>10}", oneLine(table.text(row[table.find("parameter")->cell])), width,
+         row[table.find("entries")->cell], error(row[table.find("gradient_error")->cell]),
+         error(row[table.find("hvp_error")->cell]));
     if (kinks > 0)
-      fmt::print("  ({:.0f} at a kink)", kinks);
-    fmt::print("\n");
+      show("  ({:.0f} at a kink)", kinks);
+    show("\n");
   }
   std::fflush(stdout);
 }

@@ -75,29 +75,39 @@ extern "C" void hw_lu_solve(int32_t is_f64, int64_t batch, int64_t n, int64_t k,
 
 namespace hw {
 
-template <class T> static double eigenvalues(int64_t n, const void *a, void *result) {
+template <class T> static double eigensystem(int64_t n, const void *a, void *values, void *vectors) {
   if (n == 0)
     return 0;
+  // Read before anything is written: a result may lie where the matrix lies.
   const Eigen::MatrixXd matrix = In<T>(static_cast<const T *>(a), n, n).template cast<double>();
-  Eigen::Map<Eigen::Matrix<T, Eigen::Dynamic, 1>> values(static_cast<T *>(result), n);
+  Eigen::Map<Eigen::Matrix<T, Eigen::Dynamic, 1>> valuesOut(static_cast<T *>(values), n);
+  auto giveUp = [&] {
+    valuesOut.setConstant(std::numeric_limits<T>::quiet_NaN());
+    if (vectors)
+      Out<T>(static_cast<T *>(vectors), n, n).setConstant(std::numeric_limits<T>::quiet_NaN());
+  };
   // Eigen's iteration would not end well on a NaN.
   if (!matrix.allFinite()) {
-    values.setConstant(std::numeric_limits<T>::quiet_NaN());
+    giveUp();
     return 0;
   }
   const double largest = matrix.cwiseAbs().maxCoeff();
   const double asymmetry = (matrix - matrix.transpose()).cwiseAbs().maxCoeff();
   const Eigen::MatrixXd symmetric = 0.5 * (matrix + matrix.transpose());
-  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(symmetric, Eigen::EigenvaluesOnly);
-  if (solver.info() == Eigen::Success)
-    values = solver.eigenvalues().template cast<T>();
-  else
-    values.setConstant(std::numeric_limits<T>::quiet_NaN());
+  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(symmetric,
+                                                        vectors ? Eigen::ComputeEigenvectors : Eigen::EigenvaluesOnly);
+  if (solver.info() == Eigen::Success) {
+    valuesOut = solver.eigenvalues().template cast<T>();
+    if (vectors)
+      Out<T>(static_cast<T *>(vectors), n, n) = solver.eigenvectors().template cast<T>();
+  } else {
+    giveUp();
+  }
   return largest > 0 ? asymmetry / largest : 0;
 }
 
-double symmetricEigenvalues(bool isF64, int64_t n, const void *a, void *result) {
-  return isF64 ? eigenvalues<double>(n, a, result) : eigenvalues<float>(n, a, result);
+double symmetricEigensystem(bool isF64, int64_t n, const void *a, void *values, void *vectors) {
+  return isF64 ? eigensystem<double>(n, a, values, vectors) : eigensystem<float>(n, a, values, vectors);
 }
 
 } // namespace hw

@@ -96,15 +96,11 @@ private:
         live.remove(result.slot);
       return;
     }
-    case NodeKind::dense: {
-      const auto &dense = static_cast<const DenseNode &>(node);
-      live = betweenTurns(dense, live);
-      return live.remove(dense.result);
-    }
-    case NodeKind::eigvals: {
-      const auto &eigvals = static_cast<const EigvalsNode &>(node);
-      live.remove(eigvals.to);
-      return live.add(eigvals.from);
+    case NodeKind::eigh: {
+      const auto &eigh = static_cast<const EighNode &>(node);
+      live.remove(eigh.values);
+      live.remove(eigh.vectors);
+      return live.add(eigh.matrix);
     }
     case NodeKind::gradcheck: {
       const auto &check = static_cast<const GradcheckNode &>(node);
@@ -235,17 +231,6 @@ private:
     });
   }
 
-  Set betweenTurns(const DenseNode &dense, const Set &after) {
-    Set held = after;
-    held.add(dense.result); // filled column by column
-    return fixpoint(held, [&](Set live) {
-      live.add(dense.output);
-      before(dense.body, live);
-      live.remove(dense.input);
-      return live;
-    });
-  }
-
   //---- at a place
 
   const FrameState &frame(size_t depth, uint64_t end) const {
@@ -313,11 +298,6 @@ private:
       live = betweenTurns(batches, live);
       return;
     }
-    case NodeKind::dense:
-      if (deeper)
-        doesNotFit(place);
-      live = betweenTurns(static_cast<const DenseNode &>(node), live);
-      return;
     default:
       doesNotFit(place);
     }

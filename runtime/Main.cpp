@@ -4,6 +4,8 @@
 #include "runtime/Study.h"
 #include "runtime/Threads.h"
 #include "runtime/Timeline.h"
+#include "runtime/formats/Inputs.h"
+#include "runtime/formats/Streams.h"
 #include "runtime/formats/Text.h"
 
 #include <CLI/CLI.hpp>
@@ -119,8 +121,11 @@ static std::string now() {
   return text;
 }
 
+static constexpr const char *outOfMemory =
+    "the machine is out of memory: take a smaller batch or network, or record less";
+
 static int complain(const std::string &sentence) {
-  fmt::print(stderr, "error: {}\n", sentence);
+  tell("error: {}", sentence);
   return 1;
 }
 
@@ -149,6 +154,15 @@ static std::string shellWord(const std::string &word) {
   });
   if (plain)
     return word;
+  if (escaped(word) != word || word.find('\n') != std::string::npos) {
+    // Bytes that act on a terminal, in the shell's own escapes.
+    std::string quoted = "$'";
+    for (unsigned char c : word)
+      quoted += c < 0x20 || c >= 0x7F    ? fmt::format("\\x{:02x}", c)
+                : c == '\'' || c == '\\' ? fmt::format("\\{}", static_cast<char>(c))
+                                         : std::string(1, static_cast<char>(c));
+    return quoted + "'";
+  }
   std::string quoted = "'";
   for (char c : word)
     quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -216,17 +230,31 @@ private:
            inQuotes(folder, 1000), program.plan.name);
     if (mark && mark->status == "finished") {
       if (!flags.quiet)
-        fmt::print(stderr, "the run in {} is finished; --force repeats it\n", out->path());
+        tell("the run in {} is finished; --force repeats it", out->path());
       return false;
     }
     return true;
   }
 
+  /// In the folder for results the timeline must not take the place of what the run leaves there.
+  void checkTraceName() const {
+    const std::filesystem::path path(flags.trace);
+    std::error_code error;
+    const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : ".";
+    if (out && std::filesystem::equivalent(parent, out->path(), error) &&
+        (path.extension() != ".json" || path.filename() == "run.json"))
+      fail("--trace {} lies in the folder for results, where it could take the place of one: give it a name that ends "
+           "in .json and is not run.json",
+           inQuotes(flags.trace, 1000));
+  }
+
   /// All that can fail before the folder is touched.
   void prepare() {
     setThreads(flags.threads > 0 ? flags.threads : availableCores());
-    if (!flags.trace.empty())
+    if (!flags.trace.empty()) {
+      checkTraceName();
       trace.emplace(flags.trace);
+    }
     program.load();
     StudyOptions options;
     options.data = flags.data;
@@ -269,13 +297,13 @@ private:
       facts.status = "finished";
       if (mode != RunMode::gradcheck || !study->failedGradcheck)
         return 0;
-      fmt::print(stderr, "error: a gradient or a Hessian-vector product does not agree with central differences\n");
+      tell("error: a gradient or a Hessian-vector product does not agree with central differences");
       return 1;
     } catch (const Interrupted &) {
       facts.status = "interrupted";
       return 128 + interruptSignal();
     } catch (const std::bad_alloc &) {
-      facts.error = "the machine is out of memory: take a smaller batch or network, or record less";
+      facts.error = outOfMemory;
     } catch (const std::exception &e) {
       facts.error = e.what();
     }
@@ -308,14 +336,14 @@ private:
       leave(status, [&] {
         writeTimeline(*trace, *marks, program.plan.name);
         if (!flags.quiet)
-          fmt::print(stderr, "{}\n", describeTimeline(*trace, *marks));
+          tell("{}", describeTimeline(*trace, *marks));
       });
     if (!facts.error.empty())
       complain(facts.error);
     if (facts.status == "interrupted")
-      fmt::print(stderr, "interrupted{}\n", out ? "; to go on: " + resumeCommand(command) : "");
+      tell("interrupted{}", out ? "; to go on: " + resumeCommand(command) : "");
     else if (facts.status == "finished" && out && !flags.quiet)
-      fmt::print(stderr, "results in {}\n", out->path());
+      tell("results in {}", escaped(out->path(), false));
     return status;
   }
 };
@@ -325,13 +353,16 @@ int runProgram(const hw_program &program, const RunFlags &flags, RunMode mode,
   try {
     runtime::Program loaded(program);
     return Run(loaded, flags, mode, command).run();
+  } catch (const std::bad_alloc &) {
+    return complain(outOfMemory);
   } catch (const std::exception &e) {
     return complain(e.what());
   }
 }
 
-int runExecutable(const hw_program &program, int argc, char **argv) {
+static int runCommandLine(const hw_program &program, int argc, char **argv) {
   try {
+    rememberInput("/proc/self/exe", "this program itself");
     runtime::Program loaded(program);
     const Plan &plan = loaded.plan;
     RunFlags flags;
@@ -350,9 +381,16 @@ int runExecutable(const hw_program &program, int argc, char **argv) {
     }
     const std::vector<std::string> command(argv, argv + argc);
     return Run(loaded, flags, RunMode::executable, command).run();
+  } catch (const std::bad_alloc &) {
+    return complain(outOfMemory);
   } catch (const std::exception &e) {
     return complain(e.what());
   }
+}
+
+int runExecutable(const hw_program &program, int argc, char **argv) {
+  prepareProcess();
+  return finishOutput(runCommandLine(program, argc, argv));
 }
 
 } // namespace hw

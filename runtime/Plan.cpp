@@ -310,25 +310,15 @@ private:
       return train(json);
     if (op == "batches")
       return batches(json);
-    if (op == "dense") {
-      auto node = std::make_unique<DenseNode>();
-      node->input = slot(json, "input");
-      node->output = slot(json, "output");
-      node->result = slot(json, "result");
-      if (!node->input->isFloat() || node->output->type != node->result->type ||
-          node->result->count != node->input->count * node->output->count)
-        damaged("a dense matrix of {} from {} and {}", shapeString(node->result->shape),
-                shapeString(node->input->shape), shapeString(node->output->shape));
-      node->body = body(json.at("body"));
-      return node;
-    }
-    if (op == "eigvals") {
-      auto node = std::make_unique<EigvalsNode>();
-      node->from = slot(json, "from");
-      node->to = slot(json, "to");
-      if (!node->from->isFloat() || node->from->type != node->to->type ||
-          node->from->count != node->to->count * node->to->count)
-        damaged("eigenvalues {} of {}", shapeString(node->to->shape), shapeString(node->from->shape));
+    if (op == "eigh") {
+      auto node = std::make_unique<EighNode>();
+      node->matrix = slot(json, "matrix");
+      node->values = slot(json, "values");
+      node->vectors = optionalSlot(json, "vectors");
+      if (!node->matrix->isFloat() || node->matrix->type != node->values->type ||
+          node->matrix->count != node->values->count * node->values->count ||
+          (node->vectors && (node->vectors->type != node->matrix->type || node->vectors->count != node->matrix->count)))
+        damaged("eigenvalues {} of {}", shapeString(node->values->shape), shapeString(node->matrix->shape));
       return node;
     }
     if (op == "gradcheck")

@@ -46,8 +46,7 @@ enum class NodeKind {
   together,
   train,
   batches,
-  dense,
-  eigvals,
+  eigh,
   gradcheck,
   record,
   reduce,
@@ -168,15 +167,9 @@ struct BatchesNode : Node {
   std::vector<Result> results;
 };
 
-struct DenseNode : Node {
-  DenseNode() : Node(NodeKind::dense) {}
-  Slot *input, *output, *result;
-  Body body;
-};
-
-struct EigvalsNode : Node {
-  EigvalsNode() : Node(NodeKind::eigvals) {}
-  Slot *from, *to;
+struct EighNode : Node {
+  EighNode() : Node(NodeKind::eigh) {}
+  Slot *matrix, *values, *vectors = nullptr; ///< no vectors: nothing reads them
 };
 
 /// A function of slots: write `arguments`, run `body`, read `results`.

@@ -7,6 +7,7 @@
 #include "runtime/Memory.h"
 #include "runtime/OneDnn.h"
 #include "runtime/Plan.h"
+#include "runtime/Whole.h"
 
 #include <memory>
 
@@ -43,6 +44,8 @@ public:
     call.function(call.addresses.data(), scratchMemory.data());
     if (marks)
       marks->endCall();
+    if (foundOutside) [[unlikely]]
+      failOutside();
   }
 
 private:

@@ -1,6 +1,6 @@
 #include "runtime/Progress.h"
 
-#include "runtime/formats/Text.h"
+#include "runtime/formats/Streams.h"
 
 #include <fmt/format.h>
 
@@ -75,7 +75,7 @@ void TrainingProgress::update(int64_t done, int64_t epoch, double loss) {
     if (std::chrono::duration<double>(now - lastLine).count() < interval)
       return;
     lastLine = now;
-    fmt::print(display.stream, "{}\n", facts);
+    put(display.stream, facts + "\n");
     std::fflush(display.stream);
     return;
   }
@@ -109,7 +109,7 @@ void Progress::draw(const std::string &facts, double share) {
                         std::string(static_cast<size_t>(full - filled), ' '));
   } else if (room < -3)
     line = oneLine(line, static_cast<size_t>(std::max(width - 1, 1)));
-  fmt::print(stream, "\r\033[K{}", line);
+  put(stream, "\r\033[K" + line);
   std::fflush(stream);
   drawn = true;
 }
@@ -117,7 +117,7 @@ void Progress::draw(const std::string &facts, double share) {
 void Progress::print(const std::string &line) {
   const std::lock_guard lock(mutex);
   erase();
-  fmt::print(stream, "{}\n", line);
+  put(stream, escaped(line) + "\n");
   std::fflush(stream);
 }
 
@@ -128,7 +128,7 @@ void Progress::clear() {
 
 void Progress::erase() {
   if (drawn)
-    fmt::print(stream, "\r\033[K");
+    put(stream, "\r\033[K");
   drawn = false;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 namespace hw::runtime {
@@ -110,7 +111,10 @@ void writeRunJson(OutDir &out, const Program &program, const Study *study, const
 }
 
 std::optional<RunMark> readRunMark(const std::string &folder) {
-  // Whatever may lie there under that name.
+  // Whatever may lie there under that name: a pipe is not waited for.
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(folder + "/" + name + extension, error))
+    return std::nullopt;
   constexpr std::streamsize longest = 64 << 20;
   std::ifstream file(folder + "/" + name + extension, std::ios::binary);
   std::string text(1 << 16, '\0');

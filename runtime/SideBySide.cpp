@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <system_error>
 
 namespace hw::runtime {
 
@@ -68,13 +69,10 @@ private:
       const auto &batches = static_cast<const BatchesNode &>(node);
       return of(batches.body) * (static_cast<double>(batches.rows) / static_cast<double>(batches.batch));
     }
-    case NodeKind::dense: {
-      const auto &dense = static_cast<const DenseNode &>(node);
-      return of(dense.body) * static_cast<double>(dense.input->count);
-    }
-    case NodeKind::eigvals: {
-      const double n = static_cast<double>(static_cast<const EigvalsNode &>(node).to->count);
-      return same(5e-10 * n * n * n); // on one thread in any case
+    case NodeKind::eigh: {
+      const auto &eigh = static_cast<const EighNode &>(node);
+      const double n = static_cast<double>(eigh.values->count);
+      return same((eigh.vectors ? 3e-9 : 5e-10) * n * n * n); // on one thread in any case
     }
     default:
       return same(1e-6);
@@ -219,12 +217,12 @@ void Team::run(Frame &frame, int64_t turns, const CheckpointFile *checkpoint) {
       askForNames(branch);
   if (checkpoint)
     goOn(*checkpoint);
-  for (auto &lane : lanes) {
-    lane->Walk::start = study.start;
-    threads.emplace_back([this, &lane = *lane] { work(lane); });
-  }
   std::exception_ptr error;
   try {
+    for (auto &lane : lanes) {
+      lane->Walk::start = study.start;
+      threads.emplace_back([this, &lane = *lane] { work(lane); });
+    }
     while (append()) {
       frame.at = at;
       study.safePoint();
@@ -232,6 +230,10 @@ void Team::run(Frame &frame, int64_t turns, const CheckpointFile *checkpoint) {
     const std::lock_guard lock(mutex);
     if (at < end)
       error = outcomes.at(at).error;
+  } catch (const std::system_error &refused) {
+    error = std::make_exception_ptr(Error(fmt::format("the system refuses {} threads for runs side by side ({}): give "
+                                                      "--threads 1, or raise the limit (ulimit -u, -v)",
+                                                      lanes.size(), refused.code().message())));
   } catch (...) {
     error = std::current_exception();
   }

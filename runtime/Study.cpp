@@ -13,8 +13,10 @@ namespace hw::runtime {
 Study::Study(Program &program, StudyOptions options)
     : Walk(program, std::move(options)), lastWrite(start),
       nextCheckpoint(start + toDuration(this->options.checkpointSeconds)) {
-  if (this->options.out)
-    writer = std::make_unique<CheckpointWriter>(this->options.out->path(checkpointName, checkpointExtension));
+  if (this->options.out) {
+    this->options.out->fileName(checkpointName, checkpointExtension); // the first to have its name
+    writer = std::make_unique<CheckpointWriter>(*this->options.out);
+  }
   for (const auto &node : program.plan.body)
     if (node->kind == NodeKind::dataset)
       data[static_cast<const DatasetNode &>(*node).slot] = {static_cast<const DatasetNode *>(node.get()), {}};
@@ -26,6 +28,15 @@ void Study::run() {
   // others before.)
   for (const auto &[slot, source] : data)
     checkDataset(*source.node, options.data, csv);
+  // Nor should one whose results would replace what it reads.
+  if (options.out) {
+    for (const auto &table : program.plan.tables)
+      if (!table->hidden())
+        options.out->refuseInputs(table->name(), ".csv");
+    for (const std::string &file : program.plan.files)
+      for (const char *extension : {".safetensors", ".npy"})
+        options.out->refuseInputs(file, extension);
+  }
   Walk::run(program.plan.body);
 }
 

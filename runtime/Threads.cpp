@@ -8,13 +8,16 @@
 #include "runtime/Threads.h"
 
 #include "runtime/Abi.h"
+#include "runtime/formats/Error.h"
 
 #include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <sched.h>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -94,14 +97,24 @@ thread_local bool isInside = false; // of a task
 class Pool {
 public:
   explicit Pool(int width) : width(width), jobs(size_t(width) + 1) {
-    for (int thread = 1; thread < width; ++thread)
-      workers.emplace_back([this, thread] { serve(thread); });
+    try {
+      for (int thread = 1; thread < width; ++thread)
+        workers.emplace_back([this, thread] { serve(thread); });
+    } catch (const std::system_error &error) {
+      const size_t made = workers.size() + 1;
+      end();
+      fail("the system refuses more than {} of {} threads ({}): give --threads {}, or raise the limit (ulimit -u, -v)",
+           made, width, error.code().message(), made);
+    }
   }
-  ~Pool() {
+  ~Pool() { end(); }
+
+  void end() {
     isClosing = true;
     announce(nullptr);
     for (std::thread &worker : workers)
       worker.join();
+    workers.clear();
   }
 
   void run(const hw_phase *phases, int64_t count, void *frame) {
@@ -167,7 +180,8 @@ void setThreads(int n) {
   n = std::max(n, 1);
   if (n == width)
     return;
-  delete pool;
+  delete std::exchange(pool, nullptr);
+  width = 1; // should there be no more threads
   pool = n > 1 ? new Pool(n) : nullptr;
   width = n;
 }

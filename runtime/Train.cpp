@@ -15,12 +15,16 @@ namespace hw::runtime {
 Training::Training(Walk &walk, TrainNode &node) : walk(walk), node(node), stepsPerEpoch(node.stepsPerEpoch()) {
   const double count = node.count->at();
   const char *unit = node.epochs ? "epochs" : "steps";
-  if (!(count >= 0 && count < 1e15))
-    fail("{}training '{}' is to take {} {}: a number from 0 is needed", node.where.empty() ? "" : node.where + ": ",
-         node.label, shortest(count), unit);
+  // (A hair of rounding in a computed count is none of the user's.)
+  if (!(count >= 0 && count < 1e15 && std::fabs(count - std::round(count)) <= 1e-9 * std::max(count, 1.0)))
+    fail("{}training '{}' is to take {} {}: a whole number from 0 is needed",
+         node.where.empty() ? "" : node.where + ": ", node.label, shortest(count), unit);
   total = static_cast<int64_t>(std::llround(count)) * (node.epochs ? stepsPerEpoch : 1);
-  // A seed of the language is a number; whole ones, negative too, are themselves.
-  seed = static_cast<uint64_t>(static_cast<int64_t>(node.seed->at()));
+  const double number = node.seed->at(); // of a net, which `init` may have found in a setting or a file's arithmetic
+  if (!(number >= 0 && number < 0x1p32 && number == std::floor(number)))
+    fail("{}the seed {} is not a whole number from 0 to 4294967295", node.where.empty() ? "" : node.where + ": ",
+         shortest(number));
+  seed = static_cast<uint64_t>(number);
   if (node.batch > 0)
     order.resize(static_cast<size_t>(node.rows));
   uint64_t bytes = 0;
@@ -144,6 +148,7 @@ void Training::run() {
   Run run(walk);
   if (run.isFresh)
     clearOwnTables();
+  watch();
   if (walk.options.progress && !walk.replaying)
     run.progress.emplace(*walk.options.progress, name(), total, node.epochs ? total / stepsPerEpoch : 0, run.at);
   try {
@@ -171,6 +176,7 @@ void Training::turns(Run &run) {
     // checkpoint there are none yet.
     if (!walk.replaying && (snapshot.step < 0 || (step >= nextSnapshot && step % stepsPerEpoch == 0))) {
       const auto before = Clock::now();
+      stopIfNotFinite(run);
       takeSnapshot(step);
       const double cost = secondsSince(before);
       nextSnapshot = step + 1 + static_cast<int64_t>(500 * std::min(cost / std::max(perStep, 1e-7), 1e6));
@@ -204,6 +210,16 @@ void Training::turns(Run &run) {
     } else if (wasInterrupted())
       walk.safePoint();
   }
+  stopIfNotFinite(run);
+}
+
+/// What the loss does not show: the weights after the last step, the running statistics that only an evaluation reads.
+void Training::stopIfNotFinite(Run &run) {
+  if (walk.replaying || snapshot.step < 0 || !notFinite())
+    return;
+  walk.awaitEarlier();
+  report(run, "not finite");
+  explainValue(run.at);
 }
 
 //---- not a number ----------------------------------------------------------------------------------------------------
@@ -226,16 +242,25 @@ static bool finite(const Slot &slot) {
   return true;
 }
 
-bool Training::weightsFinite() const {
+/// Weights; states of layers and optimisers that begin as numbers. A variable may be infinite, as the best loss so far
+/// is before there is one, and so may a state that begins so.
+void Training::watch() {
+  watched.clear();
   for (const Carried &carried : node.carried)
-    if (carried.role == "weight" && !finite(*carried.slot))
-      return false;
-  return true;
+    if (carried.role == "weight" || ((carried.role == "state" || carried.role == "optimiser") && finite(*carried.slot)))
+      watched.push_back(&carried);
+}
+
+const Carried *Training::notFinite() const {
+  for (const Carried *carried : watched)
+    if (!finite(*carried->slot))
+      return carried;
+  return nullptr;
 }
 
 void Training::takeSnapshot(int64_t step) {
   // A snapshot that has the NaN in it would be of no use: the one before stays.
-  if (snapshot.step >= 0 && !weightsFinite())
+  if (snapshot.step >= 0 && notFinite())
     return;
   std::byte *to = fresh.values.data();
   for (const Carried &carried : node.carried) {
@@ -286,25 +311,16 @@ void Training::replayTo(int64_t step) {
 void Training::explain(int64_t badStep, double loss) {
   walk.replaying = true;
   const int64_t epoch = badStep / stepsPerEpoch, epochStart = std::max(epoch * stepsPerEpoch, snapshot.step);
-  std::string kept;
-  replayTo(epochStart);
-  if (walk.options.out) {
-    const std::string file = node.label + "-before-nan";
-    saveWeights(file, epochStart);
-    kept =
-        fmt::format("; the weights at {} are in {}",
-                    epochStart % stepsPerEpoch == 0 ? fmt::format("the start of epoch {}", epochStart / stepsPerEpoch)
-                                                    : fmt::format("step {}, where the run was resumed", epochStart),
-                    walk.options.out->path(file, ".safetensors"));
-  }
+  const std::string kept = keepWeights(epochStart);
   // A loss can be NaN because an update made the weights so: then that update is to blame. (After the first snapshot,
   // only finite weights are kept; so if they are not finite there, they never were.)
   restore();
-  const bool finiteAtStart = weightsFinite();
+  const bool finiteAtStart = !notFinite();
+  const Carried *first = nullptr;
   int64_t culprit = badStep, part = 0;
   for (int64_t s = snapshot.step; finiteAtStart && s < badStep; ++s) {
     turn(s);
-    if (!weightsFinite()) {
+    if ((first = notFinite())) {
       culprit = s;
       break;
     }
@@ -316,20 +332,11 @@ void Training::explain(int64_t badStep, double loss) {
   if (!finiteAtStart)
     blame = ": its weights are not finite before the first step";
   else {
-    const Diagnosis &diagnosis = isTail(culprit) ? node.diagnoseTail : node.diagnose;
-    if (diagnosis.call) {
-      replayTo(culprit);
-      place(culprit);
-      walk.program.run(*diagnosis.call);
-      const double found = diagnosis.result->at();
-      if (found >= 0 && found < static_cast<double>(diagnosis.operations.size())) {
-        const auto &operation = diagnosis.operations[static_cast<size_t>(found)];
-        blame = fmt::format("; the first operation whose result is not finite is {}{}", operation.name,
-                            operation.where.empty() ? "" : " at " + operation.where);
-      }
-    }
-    if (culprit != badStep)
-      blame = fmt::format(" after the update of step {} had made weights that are not finite{}", culprit, blame);
+    blame = blameOf(culprit);
+    if (first)
+      blame = fmt::format(
+          " after the update of step {} had made {}{}", culprit,
+          first->role == "weight" ? "weights that are not finite" : fmt::format("'{}' not finite", first->name), blame);
   }
   walk.replaying = false;
   fail("{}the loss of training '{}' became {} in epoch {}, step {} (counted from 0){}{}: a smaller learning rate, "
@@ -337,6 +344,66 @@ void Training::explain(int64_t badStep, double loss) {
        "that operation may help",
        node.where.empty() ? "" : node.where + ": ", name(), std::isnan(loss) ? "nan" : shortest(loss), epoch, badStep,
        blame, kept);
+}
+
+/// Goes back to the start of an epoch and saves the weights there; says where they are.
+std::string Training::keepWeights(int64_t epochStart) {
+  replayTo(epochStart);
+  if (!walk.options.out)
+    return "";
+  const std::string file = node.label + "-before-nan";
+  saveWeights(file, epochStart);
+  return fmt::format("; the weights at {} are in {}",
+                     epochStart % stepsPerEpoch == 0 ? fmt::format("the start of epoch {}", epochStart / stepsPerEpoch)
+                                                     : fmt::format("step {}, where the run was resumed", epochStart),
+                     walk.options.out->path(file, ".safetensors"));
+}
+
+/// The first operation of a step whose result is not finite.
+std::string Training::blameOf(int64_t step) {
+  const Diagnosis &diagnosis = isTail(step) ? node.diagnoseTail : node.diagnose;
+  if (!diagnosis.call)
+    return "";
+  replayTo(step);
+  place(step);
+  walk.program.run(*diagnosis.call);
+  const double found = diagnosis.result->at();
+  if (!(found >= 0 && found < static_cast<double>(diagnosis.operations.size())))
+    return "";
+  const auto &operation = diagnosis.operations[static_cast<size_t>(found)];
+  return fmt::format("; the first operation whose result is not finite is {}{}", operation.name,
+                     operation.where.empty() ? "" : " at " + operation.where);
+}
+
+/// The loss is finite, but a weight or a state is not, after some step before `end`.
+void Training::explainValue(int64_t end) {
+  walk.replaying = true;
+  restore();
+  const Carried *bad = notFinite();
+  std::string when = " before the first step", blame, kept;
+  if (!bad) {
+    int64_t culprit = snapshot.step, part = 0;
+    bool inStep = false;
+    for (; culprit < end; ++culprit) {
+      turn(culprit);
+      bad = notFinite();
+      inStep = bad != nullptr;
+      if (inStep)
+        break;
+      runEvery(culprit + 1, part);
+      if ((bad = notFinite()))
+        break;
+      if (wasInterrupted())
+        throw Interrupted();
+    }
+    when = fmt::format(" in epoch {}, step {} (counted from 0)", culprit / stepsPerEpoch, culprit);
+    kept = keepWeights(std::max(culprit / stepsPerEpoch * stepsPerEpoch, snapshot.step));
+    blame = inStep ? blameOf(culprit) : ", in an `every` block";
+  }
+  walk.replaying = false;
+  fail("{}'{}' of training '{}' became infinite or nan{}{}{}: a smaller learning rate, clip_norm, or a guard in that "
+       "operation may help",
+       node.where.empty() ? "" : node.where + ": ", bad ? bad->name : watched.front()->name, name(), when, blame, kept);
 }
 
 //---- weights ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -29,9 +30,12 @@ void catchSignals() {
   struct sigaction action{};
   action.sa_handler = onSignal;
   action.sa_flags = SA_RESTART; // a file being written is not torn
-  for (int number : {SIGINT, SIGTERM})
-    sigaction(number, &action, nullptr);
-  std::signal(SIGXFSZ, SIG_IGN); // a file over the limit is an error of write(), as a full disk is
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before;
+    sigaction(number, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) // nohup, and a shell's jobs in the background
+      sigaction(number, &action, nullptr);
+  }
 }
 int interruptSignal() { return signalled; }
 void clearInterrupt() { signalled = 0; }
@@ -66,10 +70,8 @@ static const char *spanOf(NodeKind kind) {
     return "data";
   case NodeKind::batches:
     return "batches";
-  case NodeKind::dense:
-    return "columns";
-  case NodeKind::eigvals:
-    return "eigvals";
+  case NodeKind::eigh:
+    return "eigh";
   case NodeKind::gradcheck:
     return "gradcheck";
   case NodeKind::save:
@@ -106,10 +108,8 @@ void Walk::run(Node &node) {
     return train(static_cast<TrainNode &>(node));
   case NodeKind::batches:
     return batches(static_cast<BatchesNode &>(node));
-  case NodeKind::dense:
-    return dense(static_cast<DenseNode &>(node));
-  case NodeKind::eigvals:
-    return eigvals(static_cast<EigvalsNode &>(node));
+  case NodeKind::eigh:
+    return eigh(static_cast<EighNode &>(node));
   case NodeKind::gradcheck:
     return gradcheck(static_cast<GradcheckNode &>(node));
   case NodeKind::record:
@@ -221,41 +221,15 @@ void Walk::batches(BatchesNode &node) {
       result.slot->set(result.sum[i] / static_cast<double>(node.rows), static_cast<int64_t>(i));
 }
 
-void Walk::dense(DenseNode &node) {
-  const int64_t columns = node.input->count, rows = node.output->count;
-  const uint64_t size = typeSize(node.output->type);
-  // Some columns are collected, then written row by row: single elements a row apart would each cost a cache line.
-  constexpr int64_t block = 16;
-  std::vector<std::byte> collected(static_cast<size_t>(std::min(block, columns)) * node.output->bytes);
-  std::memset(node.input->data, 0, node.input->bytes);
-  for (Frame frame(*this); frame.at * block < columns;) {
-    const int64_t first = frame.at * block;
-    const int64_t width = std::min(block, columns - first);
-    for (int64_t j = 0; j < width; ++j) {
-      node.input->set(1, first + j);
-      runWhole(node.body);
-      node.input->set(0, first + j);
-      std::memcpy(collected.data() + static_cast<uint64_t>(j) * node.output->bytes, node.output->data,
-                  node.output->bytes);
-    }
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < width; ++j)
-        std::memcpy(node.result->data + static_cast<uint64_t>(i * columns + first + j) * size,
-                    collected.data() + static_cast<uint64_t>(j) * node.output->bytes + static_cast<uint64_t>(i) * size,
-                    size);
-    ++frame.at;
-    safePoint();
-  }
-}
-
-void Walk::eigvals(EigvalsNode &node) {
-  const int64_t n = node.to->count;
-  const bool isF64 = node.from->type == HW_F64;
-  const double asymmetry = symmetricEigenvalues(isF64, n, node.from->data, node.to->data);
+void Walk::eigh(EighNode &node) {
+  const int64_t n = node.values->count;
+  const bool isF64 = node.matrix->type == HW_F64;
+  const double asymmetry =
+      symmetricEigensystem(isF64, n, node.matrix->data, node.values->data, node.vectors ? node.vectors->data : nullptr);
   if (asymmetry > (isF64 ? 1e-6 : 1e-2))
-    fail("{}eigvals wants a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest element: "
-         "take the "
-         "symmetric part, 0.5 * (A + A.T), if that is what you mean",
+    fail("{}eigenvalues are of a symmetric matrix, but here A and its transpose differ by {:.2g} of A's largest "
+         "element: "
+         "take the symmetric part, 0.5 * (A + A.T), if that is what you mean",
          node.where.empty() ? "" : node.where + ": ", asymmetry);
 }
 
@@ -376,12 +350,27 @@ std::string loopSuffix(const std::vector<LoopValue> &loops) {
   return suffix;
 }
 
+/// How many of a slot's numbers are infinite or nan.
+static int64_t countNotFinite(const Slot &slot) {
+  auto count = [&](auto zero) {
+    const auto *numbers = reinterpret_cast<const decltype(zero) *>(slot.data);
+    return std::count_if(numbers, numbers + slot.bytes / sizeof zero, [](auto x) { return !std::isfinite(x); });
+  };
+  return slot.type == HW_F32 ? count(0.0f) : slot.type == HW_F64 ? count(0.0) : 0;
+}
+
 static TensorRef tensorOf(const Slot &slot) { return {*fileType(slot.type), slot.shape, slot.data}; }
 
 void Walk::save(SaveNode &node) {
   if (!options.out || replaying)
     return;
   const std::string name = node.name + loopSuffix(node.loops);
+  // A file may hold what is no number, as someone wants to see it; but not without a word.
+  for (size_t i = 0; i < node.slots.size() && options.progress; ++i)
+    if (const int64_t bad = countNotFinite(*node.slots[i]))
+      options.progress->print(
+          fmt::format("warning: {}'{}' is saved with {} infinite or nan{}", node.where.empty() ? "" : node.where + ": ",
+                      node.format == "npy" ? name : name + "." + node.names[i], bad, bad == 1 ? " value" : " values"));
   if (node.format == "npy")
     writeNpy(*options.out, name, tensorOf(*node.slots[0]));
   else if (node.format == "safetensors") {

@@ -18,7 +18,8 @@
 
 namespace hw::runtime {
 
-/// Ctrl-C, SIGTERM: thrown where a run can stop, after a checkpoint if it leaves any.
+/// Ctrl-C, SIGTERM, SIGHUP (unless they are ignored, as by nohup): thrown where a run can stop, after a checkpoint if
+/// it leaves any.
 struct Interrupted {};
 void catchSignals();
 /// The signal that asks to stop, or 0.
@@ -112,8 +113,7 @@ private:
   void turns(TurnsNode &node);
   int64_t turnCount(const TurnsNode &node) const;
   void batches(BatchesNode &node);
-  void dense(DenseNode &node);
-  void eigvals(EigvalsNode &node);
+  void eigh(EighNode &node);
   void gradcheck(GradcheckNode &node);
   void printGradcheck(const GradcheckNode &node, int64_t firstRow);
   void record(RecordNode &node);
@@ -165,12 +165,17 @@ private:
   void runEvery(int64_t completed, int64_t &part);
   bool isTail(int64_t step) const { return node.hasTail() && step % stepsPerEpoch == stepsPerEpoch - 1; }
   void startEpoch(int64_t epoch);
-  bool weightsFinite() const;
+  void watch();
+  const Carried *notFinite() const;
+  void stopIfNotFinite(Run &run);
   void takeSnapshot(int64_t step);
   void restore();
   /// State just before `step`, by replaying from the snapshot.
   void replayTo(int64_t step);
   [[noreturn]] void explain(int64_t badStep, double loss);
+  [[noreturn]] void explainValue(int64_t end);
+  std::string keepWeights(int64_t epochStart);
+  std::string blameOf(int64_t step);
   void saveWeights(const std::string &name, int64_t step);
   std::string name() const;
 
@@ -181,6 +186,7 @@ private:
   std::vector<int32_t> order;
   int64_t orderEpoch = -1;
   Snapshot snapshot, fresh;
+  std::vector<const Carried *> watched; ///< never infinite or nan
 };
 
 /// As far as the file's header tells, which is quick.

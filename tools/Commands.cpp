@@ -2,13 +2,16 @@
 
 #include "backend/Jit.h"
 #include "frontend/Format.h"
+#include "runtime/Walk.h"
 #include "runtime/formats/OutDir.h"
+#include "runtime/formats/Streams.h"
 #include "tools/Link.h"
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "mlir/Transforms/ViewOpGraph.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/TargetParser/Host.h"
 
@@ -17,6 +20,9 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <new>
+#include <unistd.h>
 
 namespace hw {
 
@@ -24,10 +30,21 @@ namespace {
 
 extern "C" const char hw_completion_bash[], hw_completion_zsh[];
 
-int fail(const std::string &sentence) {
-  fmt::print(stderr, "hwc: {}\n", sentence);
+int complain(const std::string &sentence) {
+  tell("hwc: {}", sentence);
   return 1;
 }
+
+/// While the compiler works there is nothing to lose, and no one who could go on after a failed allocation.
+[[noreturn]] void outOfMemory() {
+  static const char sentence[] = "hwc: there is not enough memory to compile this: close other programs, raise the "
+                                 "limit (ulimit -v), or take smaller networks or fewer of them\n";
+  [[maybe_unused]] const ssize_t written = ::write(2, sentence, sizeof sentence - 1);
+  ::_exit(1);
+}
+
+/// The program runs next: it says itself what it lacks, and leaves what it has.
+void compiled() { std::set_new_handler(nullptr); }
 
 std::string bytesText(double bytes) {
   if (bytes < 1024)
@@ -50,12 +67,11 @@ std::string grouped(int64_t number) {
 }
 
 void printNet(const NetSummary &net) {
-  fmt::print("{}{}{}\n", net.name, net.loops.empty() ? "" : "  (" + net.loops + ")",
-             net.element == "f64" ? "  in f64" : "");
+  show("{}{}{}\n", net.name, net.loops.empty() ? "" : "  (" + net.loops + ")", net.element == "f64" ? "  in f64" : "");
   size_t width = 8;
   for (const NetSummary::Layer &layer : net.layers)
     width = std::max(width, layer.path.size());
-  fmt::print("  {:{}}  {:16}  {:>12}  {}\n", "layer", width, "output", "parameters", "shapes");
+  show("  {:{}}  {:16}  {:>12}  {}\n", "layer", width, "output", "parameters", "shapes");
   for (const NetSummary::Layer &layer : net.layers) {
     int64_t count = 0;
     std::vector<std::string> shapes;
@@ -65,20 +81,30 @@ void printNet(const NetSummary &net) {
       shapes.push_back(
           fmt::format("{}{} {}", parameter.name, parameter.trainable ? "" : " (state)", shapeText(parameter.shape)));
     }
-    fmt::print("  {:{}}  {:16}  {:>12}  {}\n", layer.path.empty() ? "(itself)" : layer.path, width,
-               shapeText(layer.output), grouped(count), fmt::join(shapes, ", "));
+    show("  {:{}}  {:16}  {:>12}  {}\n", layer.path.empty() ? "(itself)" : layer.path, width, shapeText(layer.output),
+         grouped(count), fmt::join(shapes, ", "));
   }
-  fmt::print("  {} parameters\n\n", grouped(net.parameters()));
+  show("  {} parameters\n\n", grouped(net.parameters()));
+}
+
+/// Does what must not be left half done: a signal that asks to stop is heeded afterwards.
+template <class Work> int unbroken(Work work) {
+  runtime::catchSignals();
+  work();
+  return runtime::wasInterrupted() ? 128 + runtime::interruptSignal() : 0;
 }
 
 /// Writes to standard output, or to a file.
-int deliver(const std::string &text, const std::string &output) {
-  if (output.empty())
-    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : 1;
-  AtomicFile file(output);
-  file.write(text.data(), text.size());
-  file.commit();
-  return 0;
+int deliver(const std::string &text, const std::string &output, AtomicFile::Over over = AtomicFile::Over::outputs) {
+  if (output.empty()) {
+    put(stdout, text);
+    return 0;
+  }
+  return unbroken([&] {
+    AtomicFile file(output, over);
+    file.write(text.data(), text.size());
+    file.commit();
+  });
 }
 
 std::string print(mlir::ModuleOp module) {
@@ -102,10 +128,14 @@ std::string drawGraph(mlir::ModuleOp module) {
 
 /// Runs a command's body; what the libraries throw becomes one sentence.
 template <class Body> int guarded(Body body) {
+  std::set_new_handler(outOfMemory);
+  llvm::install_bad_alloc_error_handler([](void *, const char *, bool) { outOfMemory(); });
   try {
     return body();
+  } catch (const std::bad_alloc &) {
+    return complain("the machine is out of memory: take a smaller batch or network, or record less");
   } catch (const std::exception &error) {
-    return fail(error.what());
+    return complain(error.what());
   }
 }
 
@@ -119,6 +149,7 @@ std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) 
       {"hw_cholesky", reinterpret_cast<void *>(&hw_cholesky)},
       {"hw_triangular_solve", reinterpret_cast<void *>(&hw_triangular_solve)},
       {"hw_lu_solve", reinterpret_cast<void *>(&hw_lu_solve)},
+      {"hw_whole", reinterpret_cast<void *>(&hw_whole)},
   };
   std::string error;
   auto loaded = backend::loadObject(compiled.object, symbols, error);
@@ -131,7 +162,11 @@ std::unique_ptr<backend::LoadedProgram> load(const backend::Compiled &compiled) 
 template <class Body> int withProgram(const Request &request, Body body) {
   return guarded([&] {
     Driver driver(request);
-    return driver.compile() ? body(*load(driver.compiled())->program) : 1;
+    if (!driver.compile())
+      return 1;
+    const auto loaded = load(driver.compiled());
+    compiled();
+    return body(*loaded->program);
   });
 }
 
@@ -146,23 +181,34 @@ int runCheck(const Request &request) {
       printNet(net);
     const auto &settings = driver.elaborated().settings;
     if (!settings.empty()) {
-      fmt::print("settings\n");
+      show("settings\n");
       for (const Setting &setting : settings)
-        fmt::print("  {} = {}{}\n", setting.name, setting.value,
-                   setting.fixed ? fmt::format("  (fixed when built: {})", setting.fixedReason) : "");
-      fmt::print("\n");
+        show("  {} = {}{}\n", setting.name, setting.value,
+             setting.fixed ? fmt::format("  (fixed when built: {})", setting.fixedReason) : "");
+      show("\n");
     }
     const backend::Compiled &compiled = driver.compiled();
-    fmt::print("memory {}: {} for the study's values, {} for intermediate results of a step\n",
-               bytesText(double(compiled.arena + compiled.scratch)), bytesText(double(compiled.arena)),
-               bytesText(double(compiled.scratch)));
+    show("memory {}: {} for the study's values, {} for intermediate results of a step\n",
+         bytesText(double(compiled.arena + compiled.scratch)), bytesText(double(compiled.arena)),
+         bytesText(double(compiled.scratch)));
     if (compiled.threadScratch)
-      fmt::print("and {} for each thread\n", bytesText(double(compiled.threadScratch)));
+      show("and {} for each thread\n", bytesText(double(compiled.threadScratch)));
     if (compiled.diagnosisScratch > compiled.scratch)
-      fmt::print("(and {} more where it has to find out which operation gave the first NaN)\n",
-                 bytesText(double(compiled.diagnosisScratch - compiled.scratch)));
+      show("(and {} more where it has to find out which operation gave the first NaN)\n",
+           bytesText(double(compiled.diagnosisScratch - compiled.scratch)));
     return 0;
   });
+}
+
+/// Whether a file is there that is not an executable of this kind of machine.
+static bool isOther(const std::string &path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error))
+    return false; // nothing, or something that is refused in any case
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) != "\x7f"
+                                                  "ELF";
 }
 
 int runBuild(const Request &request, const BuildCommand &build) {
@@ -170,11 +216,16 @@ int runBuild(const Request &request, const BuildCommand &build) {
     Driver driver(request);
     if (!driver.compile())
       return 1;
-    std::string output = build.output.empty() ? driver.stem() : build.output;
-    linkExecutable(driver.compiled().object, output);
-    if (!build.bundle.empty())
-      bundleExecutable(output, build.bundle);
-    return 0;
+    const std::string output = build.output.empty() ? driver.stem() : build.output;
+    // Who names a file means it; a name that we chose may be that of somebody's notes.
+    if (build.output.empty() && isOther(output))
+      return complain(fmt::format("{} is there and is no program, and is not replaced: name the executable with -o",
+                                  inQuotes(output, 1000)));
+    return unbroken([&] {
+      linkExecutable(driver.compiled().object, output, runtime::wasInterrupted);
+      if (!build.bundle.empty() && !runtime::wasInterrupted())
+        bundleExecutable(output, build.bundle);
+    });
   });
 }
 
@@ -186,7 +237,7 @@ int runRun(Request request, const RunFlags &flags, const std::vector<std::string
 
 int runDescribe(const Request &request) {
   return withProgram(request, [](const hw_program &program) {
-    fmt::print("{}", describeProgram(program));
+    show("{}", describeProgram(program));
     return 0;
   });
 }
@@ -227,6 +278,7 @@ int runBench(Request request, const BenchOptions &options, const std::vector<std
     if (!driver.compile())
       return 1;
     const auto program = load(driver.compiled());
+    compiled();
     std::unique_ptr<backend::LoadedProgram> marked;
     const auto compileMarked = [&]() -> const hw_program & {
       backend::CompileOptions with = request.backend;
@@ -257,24 +309,24 @@ int runFormat(const std::string &path, bool check, bool toStdout) {
     std::string error;
     auto source = Source::load(path, error);
     if (!source)
-      return fail(error);
+      return complain(error);
     Diagnostics diagnostics;
     auto text = formatSource(*source, diagnostics);
     if (!diagnostics.empty())
-      fmt::print(stderr, "{}", diagnostics.render());
+      put(stderr, diagnostics.render(isatty(2)));
     if (!text)
       return 1;
     if (toStdout)
       return deliver(*text, "");
     bool same = *text == source->text();
     if (check && !same)
-      return fail(path + " is not in the canonical layout: run `hwc fmt " + path + "`");
-    return check || same ? 0 : deliver(*text, path);
+      return complain(escaped(fmt::format("{0} is not in the canonical layout: run `hwc fmt {0}`", path), false));
+    return check || same ? 0 : deliver(*text, path, AtomicFile::Over::itself);
   });
 }
 
 int runCompletion(const std::string &shell) {
-  fmt::print("{}", shell == "bash" ? hw_completion_bash : hw_completion_zsh);
+  put(stdout, shell == "bash" ? hw_completion_bash : hw_completion_zsh);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "ir/Dialects.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
+#include "runtime/formats/Streams.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -21,14 +22,19 @@ namespace hw {
 Driver::Driver(Request request) : request_(std::move(request)) {}
 Driver::~Driver() = default;
 
-std::string Driver::stem() const { return std::filesystem::path(request_.path).stem().string(); }
+std::string Driver::stem() const {
+  const std::filesystem::path path(request_.path);
+  const std::string stem = path.stem().string();
+  // Of "...hw" the stem is a folder.
+  return stem == "." || stem == ".." ? path.filename().string() : stem;
+}
 
 /// Prints what has been found since the last time, and says whether the stage went well.
 bool Driver::report() {
   if (request_.report)
     request_.report(diagnostics_);
   else if (!diagnostics_.empty())
-    std::fputs(diagnostics_.render(isatty(2)).c_str(), stderr);
+    put(stderr, diagnostics_.render(isatty(2)));
   bool ok = !diagnostics_.hasErrors();
   diagnostics_ = Diagnostics();
   return ok;
@@ -52,7 +58,11 @@ void Driver::reportLate(mlir::Diagnostic &diagnostic) {
   };
   if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Error)
     return;
-  Diagnostic &error = diagnostics_.error(rangeOf(diagnostic.getLocation()), diagnostic.str());
+  // An op that breaks its own rules (emitOpError begins with its name) was made by the compiler, not by the user.
+  std::string text = diagnostic.str();
+  if (!text.empty() && text.front() == '\'')
+    text = "the compiler made something wrong of this, which is a fault of its own: please report it (" + text + ")";
+  Diagnostic &error = diagnostics_.error(rangeOf(diagnostic.getLocation()), text);
   for (mlir::Diagnostic &note : diagnostic.getNotes())
     error.note(rangeOf(note.getLocation()), note.str());
 }
@@ -61,7 +71,7 @@ bool Driver::parse() {
   std::string error;
   source_ = Source::load(request_.path, error);
   if (!source_) {
-    std::fprintf(stderr, "hwc: %s\n", error.c_str());
+    tell("hwc: {}", error);
     return false;
   }
   tree_ = parseModule(*source_, diagnostics_);
@@ -76,6 +86,7 @@ bool Driver::elaborate() {
   registerTransformInterfaces(registry);
   context_ = std::make_unique<mlir::MLIRContext>(registry, mlir::MLIRContext::Threading::DISABLED);
   context_->loadAllAvailableDialects();
+  context_->printOpOnDiagnostic(false); // users see their own file, not the compiler's
   elaborated_ = hw::elaborate(*tree_, diagnostics_, *context_, request_.elaborate);
   if (!report() || !elaborated_)
     return false;

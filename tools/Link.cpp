@@ -3,12 +3,17 @@
 #include "runtime/formats/Error.h"
 #include "runtime/formats/OutDir.h"
 #include "runtime/formats/Process.h"
+#include "runtime/formats/Text.h"
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <link.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,33 +53,54 @@ std::string loadedLibrary(const std::string &prefix) {
   return search.second;
 }
 
-/// A file that is removed again.
-struct Temporary {
+/// What the linker said, in one line.
+std::string linkerWords(std::string output) {
+  while (!output.empty() && output.back() == '\n')
+    output.pop_back();
+  return output.empty() ? "it said nothing" : oneLine(output, 500);
+}
+
+/// A folder of our own beside a file, so that what is made there is moved to its place within one file system. Removed
+/// with all that is in it.
+struct WorkFolder {
   std::string path;
-  ~Temporary() {
-    if (!path.empty())
-      ::unlink(path.c_str());
+  int descriptor = -1;
+
+  explicit WorkFolder(const std::string &beside) {
+    const fs::path parent = fs::path(beside).parent_path();
+    path = ((parent.empty() ? "." : parent) / ".hwc-XXXXXX").string();
+    if (!::mkdtemp(path.data()))
+      fail("cannot write the executable {}: its folder: {}; make the folder, or choose another with -o",
+           inQuotes(beside), std::strerror(errno));
+    descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  }
+  ~WorkFolder() {
+    if (descriptor >= 0)
+      ::close(descriptor);
+    std::error_code error;
+    fs::remove_all(path, error);
   }
 };
 
 } // namespace
 
-void linkExecutable(const std::string &object, const std::string &path) {
-  if (fs::is_directory(path))
-    fail("cannot write the executable {}: it is a folder; name a file with -o", inQuotes(path));
-  refuseDevice(AT_FDCWD, path, inQuotes(path));
-  // Next to the result, so that the last step is a rename within one file system.
-  Temporary objectFile{fmt::format("{}.{}.o", path, ::getpid())}, program{fmt::format("{}.{}.tmp", path, ::getpid())};
+void linkExecutable(const std::string &object, const std::string &givenPath, const std::function<bool()> &stop) {
+  const std::string path = outputPath(givenPath);
+  if (!fs::path(path).has_filename())
+    fail("cannot write the executable {}: it is a folder; name a file with -o", inQuotes(givenPath));
+  // The linker works in the folder, on names of ours: no name of the user's is a word of its command line, where "-x"
+  // and "@x" would be more than names. Its own temporary files go there too.
+  const WorkFolder folder(path);
   {
-    AtomicFile file(objectFile.path);
+    AtomicFile file(folder.path + "/program.o");
     file.write(object);
-    file.commit();
+    file.commit(false);
   }
   // DT_RPATH (not RUNPATH) also serves the libraries that the bundled libraries need.
   std::vector<std::string> command = {HW_CXX_COMPILER,
                                       "-o",
-                                      program.path,
-                                      objectFile.path,
+                                      "program",
+                                      "program.o",
                                       runtimeFile(HW_EXECUTABLE_MAIN),
                                       runtimeFile(HW_RUNTIME_LIBRARY),
                                       runtimeFile(HW_FORMATS_LIBRARY),
@@ -90,19 +116,22 @@ void linkExecutable(const std::string &object, const std::string &path) {
                                       "-lmvec",
                                       "-lm",
                                       "-ldl"};
-  int here = ::open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  ProcessResult result = runProcess(command, here, 300);
-  ::close(here);
+  const ProcessResult result = runProcess(command, folder.descriptor, 300, {"TMPDIR=.", "LC_ALL=C"}, stop);
   if (!result.started)
-    fail("hwc build links with {}, which cannot be started ({}): install g++", inQuotes(HW_CXX_COMPILER),
-         result.output);
+    fail("hwc build links with {}, which cannot be started ({}){}", inQuotes(HW_CXX_COMPILER), result.output,
+         result.missing ? ": install g++" : "");
+  if (result.stopped)
+    return;
+  if (result.timedOut)
+    fail("linking {} took more than 300 seconds and was ended", inQuotes(givenPath));
+  if (result.signal)
+    fail("linking {} was ended by signal {} ({})", inQuotes(givenPath), result.signal, strsignal(result.signal));
   if (result.status != 0)
-    fail("linking {} failed: {}", inQuotes(path), result.output);
+    fail("linking {} failed: {}", inQuotes(givenPath), linkerWords(result.output));
   std::error_code error;
-  fs::rename(program.path, path, error);
+  fs::rename(folder.path + "/program", path, error);
   if (error)
-    fail("cannot write the executable {}: {}", inQuotes(path), error.message());
-  program.path.clear();
+    fail("cannot write the executable {}: {}", inQuotes(givenPath), error.message());
 }
 
 void bundleExecutable(const std::string &executable, const std::string &folder) {
@@ -112,7 +141,17 @@ void bundleExecutable(const std::string &executable, const std::string &folder) 
     fail("cannot make the folder {}: {}", inQuotes(folder), error.message());
   auto copy = [&](const fs::path &from, const fs::path &to) {
     std::error_code error;
-    fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+    if (fs::equivalent(from, to, error))
+      return; // it lies there already
+    std::ifstream file(from, std::ios::binary);
+    AtomicFile copied(outputPath(to.string()));
+    std::vector<char> buffer(1 << 16);
+    while (file.read(buffer.data(), std::streamsize(buffer.size())), file.gcount() > 0)
+      copied.write(buffer.data(), size_t(file.gcount()));
+    if (!file.eof())
+      fail("cannot copy {} into the bundle: {}", inQuotes(from.string()), std::strerror(errno));
+    copied.commit();
+    fs::permissions(to, fs::status(from).permissions(), error);
     if (error)
       fail("cannot copy {} into the bundle: {}", inQuotes(from.string()), error.message());
   };

@@ -1,4 +1,7 @@
 // The command hwc: check, build, run, emit, bench, gradcheck, fmt.
+#include "runtime/formats/Error.h"
+#include "runtime/formats/Inputs.h"
+#include "runtime/formats/Streams.h"
 #include "tools/Commands.h"
 
 #include <CLI/CLI.hpp>
@@ -25,14 +28,14 @@ bool readSettings(const std::vector<std::string> &words, std::map<std::string, d
     }
     return true;
   } catch (const std::exception &error) {
-    fmt::print(stderr, "hwc: {}\n", error.what());
+    tell("hwc: {}", error.what());
     return false;
   }
 }
 
 } // namespace
 
-int main(int argc, char **argv) {
+static int runCommandLine(int argc, char **argv) {
   CLI::App app{"hwc compiles model files (.hw) to native training programs.", "hwc"};
   app.set_version_flag("--version", versionText());
   app.require_subcommand(1);
@@ -130,20 +133,20 @@ int main(int argc, char **argv) {
     names.push_back(command->get_name());
   if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end()) {
     const std::string word = argv[1];
-    fmt::print(stderr, "hwc: there is no command '{}'; {} {}\n", word,
-               word.ends_with(".hw") ? "to train it:" : "the commands are",
-               word.ends_with(".hw") ? "hwc run " + word : fmt::format("{}", fmt::join(names, ", ")));
+    tell("hwc: there is no command {}; {} {}", inQuotes(word),
+         word.ends_with(".hw") ? "to train it:" : "the commands are",
+         word.ends_with(".hw") ? "hwc run " + word : fmt::format("{}", fmt::join(names, ", ")));
     return 1;
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ExtrasError &error) {
-    fmt::print(stderr, "hwc: {}; settings of the file are given by --set NAME=VALUE, see `hwc --help`\n", error.what());
+    tell("hwc: {}; settings of the file are given by --set NAME=VALUE, see `hwc --help`", error.what());
     return 1;
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
-    fmt::print(stderr, "hwc: {}; see `hwc --help`\n", error.what());
+    tell("hwc: {}; see `hwc --help`", error.what());
     return 1;
   }
   if (!readSettings(flags.set, request.elaborate.settings))
@@ -168,4 +171,10 @@ int main(int argc, char **argv) {
   if (format->parsed())
     return runFormat(request.path, fmtCheck, fmtStdout);
   return runCompletion(shell);
+}
+
+int main(int argc, char **argv) {
+  prepareProcess();
+  rememberInput("/proc/self/exe", "hwc itself");
+  return finishOutput(runCommandLine(argc, argv));
 }

@@ -1,6 +1,7 @@
 // Arithmetic of numbers (weak f64 scalars), tensors (NumPy's broadcasting and promotion) and weights (tensor by
 // tensor).
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Ranges.h"
 
 #include <cmath>
 
@@ -68,6 +69,8 @@ Location Elaborator::loc() {
 }
 
 RankedTensorType Elaborator::tensorType(ArrayRef<int64_t> shape, Type element) {
+  if (shape.size() > 16)
+    fail("a tensor has at most 16 axes, and this one would have " + std::to_string(shape.size()));
   double elements = 1;
   for (int64_t size : shape)
     elements *= double(size);
@@ -86,12 +89,20 @@ Value Elaborator::splat(ArrayRef<int64_t> shape, Type element, double value) {
 }
 
 Value Elaborator::scalar(const Number &n) {
+  notOfSamples(n);
   if (n.ssa)
     return n.ssa;
   return splat({}, n.boolean ? Type(builder.getI1Type()) : f64(), *n.known);
 }
 
+void Elaborator::notOfSamples(const Number &n) {
+  if (n.samples)
+    fail("this depends on how many samples there are, so it cannot be put together from batches",
+         "take the `mean`, or evaluate without `batch`");
+}
+
 Value Elaborator::scalarF64(const Val &value) {
+  Restore<Type> exact(meeting, f64());
   if (auto *n = as<Number>(value))
     return cast(scalar(*n), f64());
   Value t = tensorOf(value, "a number");
@@ -109,6 +120,86 @@ Value Elaborator::cast(Value value, Type element) {
       return splat(shapeOf(value), element, dense.getSplatValue<APFloat>().convertToDouble());
   return CastOp::create(builder, loc(), tensorType(shapeOf(value), element), value);
 }
+
+Value Elaborator::whole(Value value, int64_t count, bool fromEnd, Type element, const std::string &what,
+                        const std::string &outside) {
+  bool cut = false;
+  if (auto cast = value.getDefiningOp<CastOp>(); cast && isFloat(cast.getOperand()) && !isFloat(value)) {
+    value = cast.getOperand(); // a cast would have made something of NaN, and of what no i32 holds
+    cut = true;
+  }
+  double least = fromEnd ? -double(count) : 0;
+  auto range = rangeOf(value);
+  if (range && value.getDefiningOp<ConstantOp>()) // what a constant has is known, as it is
+    for (double n : {range->low, range->high})
+      if (double whole = cut ? std::trunc(n) : n; whole < least || whole > double(count) - 1)
+        fail(what + " " + numberText(n) + " is outside " + outside);
+  if (range && range->low >= 0 && std::trunc(range->high) < double(count) && (range->whole || cut))
+    return cast(value, element);
+  return WholeOp::create(builder, loc(), tensorType(shapeOf(value), element), value, count, fromEnd, cut, what,
+                         outside);
+}
+
+Value Elaborator::kept(Value value, Type element) {
+  if (elementOf(value) == element)
+    return value;
+  auto op = CastOp::create(builder, loc(), tensorType(shapeOf(value), element), value);
+  if (elementOf(value).isF64() && element.isF32())
+    op->setAttr(keptAttribute, builder.getUnitAttr());
+  return op;
+}
+
+Value Elaborator::kept(const Val &value, ArrayRef<int64_t> shape, Type element) {
+  auto *t = as<Tensor>(value);
+  Type first = as<Number>(value) || as<List>(value) ? f64() : t && isFloat(t->ssa) ? elementOf(t->ssa) : element;
+  return kept(asTensor(value, shape, first), element);
+}
+
+//===-- What meets ------------------------------------------------------------------------------------------------===//
+
+Meeting::Meeting(Elaborator &e, ArrayRef<Val> operands, Whole whole) : e(e), restore(e.meeting) {
+  for (const Val &operand : operands)
+    add(operand);
+  if (!strong && hasWhole && (whole == AreNumbers || !hasWeak))
+    strong = e.programFloat();
+  e.meeting = strong ? strong : e.f64();
+}
+
+void Meeting::add(const Val &value) {
+  auto tensorOfType = [&](Type element) {
+    if (!llvm::isa<FloatType>(element))
+      hasWhole = true;
+    else if (!strong || element.isF64())
+      strong = element;
+  };
+  if (!value)
+    return;
+  if (auto *t = as<Tensor>(value)) {
+    if (t->weak)
+      hasWeak = true;
+    else
+      tensorOfType(elementOf(t->ssa));
+  } else if (auto *w = as<Weights>(value)) {
+    for (const Weights::Entry &entry : w->entries)
+      tensorOfType(elementOf(entry.ssa));
+  } else if (auto *net = as<Net>(value)) {
+    tensorOfType(net->code->element);
+  } else if (auto *l = as<List>(value)) {
+    for (const Val &item : l->items)
+      add(item);
+  }
+}
+
+Val Meeting::settle(const Val &result) const {
+  auto *t = as<Tensor>(result);
+  if (strong || !t || t->weak || !elementOf(t->ssa).isF64())
+    return result;
+  auto settled = std::make_shared<Tensor>(*t);
+  settled->weak = true;
+  return settled;
+}
+
+//===-- Operations on SSA values --------------------------------------------------------------------------------===//
 
 Value Elaborator::reshape(Value value, ArrayRef<int64_t> shape) {
   if (shapeOf(value) == shape)
@@ -204,14 +295,24 @@ Value Elaborator::tensorOf(const Val &value, const char *what) {
   switch (value->kind) {
   case Kind::Poison:
     throw Failure{};
-  case Kind::Tensor:
-    return as<Tensor>(value)->ssa;
+  case Kind::Tensor: {
+    // A constant is not folded here: what is differentiated with respect to it follows the data.
+    auto *t = as<Tensor>(value);
+    if (!t->weak || defaultFloat().isF64())
+      return t->ssa;
+    return CastOp::create(builder, loc(), tensorType(shapeOf(t->ssa), defaultFloat()), t->ssa);
+  }
   case Kind::Number:
     return scalar(*as<Number>(value));
   case Kind::List: {
     auto &items = as<List>(value)->items;
     if (items.empty() || as<List>(value)->tuple)
       break;
+    // Numbers and weak tensors take the type of the others.
+    Type outer = meeting;
+    Meeting inside(*this, {value}, Meeting::AreIndices);
+    if (inside.allWeak())
+      meeting = outer;
     bool constant = true;
     std::vector<double> values;
     for (const Val &item : items) {
@@ -274,12 +375,15 @@ Value Elaborator::floatTensorOf(const Val &value, const char *what) {
 }
 
 Value Elaborator::asTensor(const Val &value, Type element, const char *what) {
+  Restore<Type> exact(meeting, llvm::isa<FloatType>(element) ? element : meeting);
   return cast(tensorOf(value, what), element);
 }
 
 Value Elaborator::asTensor(const Val &value, ArrayRef<int64_t> shape, Type element) {
-  if (auto *n = as<Number>(value); n && n->known && !n->ssa)
+  if (auto *n = as<Number>(value); n && n->known && !n->ssa) {
+    notOfSamples(*n);
     return splat(shape, element, *n->known);
+  }
   Value v = asTensor(value, element);
   if (broadcastShape(shapeOf(v), shape, "a shape") != std::vector<int64_t>(shape))
     fail("expected the shape " + shapeText(shape) + ", found " + shapeText(shapeOf(v)));
@@ -291,6 +395,7 @@ Value Elaborator::asTensor(const Val &value, ArrayRef<int64_t> shape, Type eleme
 Val Elaborator::binaryNumbers(Bin op, const Number &a, const Number &b) {
   auto result = std::make_shared<Number>();
   result->boolean = isComparison(op) || isLogic(op);
+  result->samples = a.samples || b.samples;
   result->settings = a.settings;
   result->settings.insert(b.settings.begin(), b.settings.end());
   result->loops = a.loops;
@@ -373,12 +478,13 @@ Val Elaborator::binary(Bin op, const Val &a, const Val &b) {
         fail("these weights differ in shape: " + wa->entries[i].name + " is " + shapeText(shapeOf(wa->entries[i].ssa)) +
              " on the left and " + shapeText(shapeOf(wb->entries[i].ssa)) + " on the right of `" + spelling(op) + "`");
       Val x = wa ? tensor(wa->entries[i].ssa) : a, y = wb ? tensor(wb->entries[i].ssa) : b;
-      result->entries.push_back({like.name, cast(as<Tensor>(binary(op, x, y))->ssa, elementOf(like.ssa))});
+      result->entries.push_back({like.name, as<Tensor>(binary(op, x, y))->ssa});
     }
     return result;
   }
 
   // Tensors. Numbers are weak.
+  Meeting meet(*this, {a, b});
   std::string what = std::string("numbers or tensors on both sides of `") + spelling(op) + "`";
   Value x = na ? Value() : tensorOf(a, what.c_str()), y = nb ? Value() : tensorOf(b, what.c_str());
   auto shape = broadcastShape(x ? shapeOf(x) : ArrayRef<int64_t>(), y ? shapeOf(y) : ArrayRef<int64_t>(), spelling(op));
@@ -411,17 +517,17 @@ Val Elaborator::binary(Bin op, const Val &a, const Val &b) {
   if (op == Bin::Pow && nb && nb->known && !nb->ssa && shape == std::vector<int64_t>(shapeOf(x))) {
     Value base = cast(x, element);
     if (*nb->known == 1)
-      return tensor(base);
+      return meet.settle(tensor(base));
     if (*nb->known == 2)
-      return tensor(binaryOp(Bin::Mul, base, base));
+      return meet.settle(tensor(binaryOp(Bin::Mul, base, base)));
     if (*nb->known == 3)
-      return tensor(binaryOp(Bin::Mul, binaryOp(Bin::Mul, base, base), base));
+      return meet.settle(tensor(binaryOp(Bin::Mul, binaryOp(Bin::Mul, base, base), base)));
     if (*nb->known == 0.5)
-      return tensor(SqrtOp::create(builder, loc(), base.getType(), base));
+      return meet.settle(tensor(SqrtOp::create(builder, loc(), base.getType(), base)));
     if (*nb->known == -1)
-      return tensor(binaryOp(Bin::Div, splat(shape, element, 1), base));
+      return meet.settle(tensor(binaryOp(Bin::Div, splat(shape, element, 1), base)));
   }
-  return tensor(binaryOp(op, asTensor(a, shape, element), asTensor(b, shape, element)));
+  return meet.settle(tensor(binaryOp(op, asTensor(a, shape, element), asTensor(b, shape, element))));
 }
 
 //===-- Unary operations ----------------------------------------------------------------------------------------===//
@@ -443,10 +549,14 @@ Val Elaborator::unary(const std::string &name, const Val &value) {
       {"expm1", RULE(Expm1Op, std::expm1(x), false)},
       {"log", RULE(LogOp, std::log(x), false)},
       {"log1p", RULE(Log1pOp, std::log1p(x), false)},
+      {"log2", RULE(Log2Op, std::log2(x), false)},
+      {"log10", RULE(Log10Op, std::log10(x), false)},
       {"sqrt", RULE(SqrtOp, std::sqrt(x), false)},
       {"sin", RULE(SinOp, std::sin(x), false)},
       {"cos", RULE(CosOp, std::cos(x), false)},
       {"tanh", RULE(TanhOp, std::tanh(x), false)},
+      {"sinh", RULE(SinhOp, std::sinh(x), false)},
+      {"cosh", RULE(CoshOp, std::cosh(x), false)},
       {"sigmoid", RULE(LogisticOp, 1 / (1 + std::exp(-x)), false)},
       {"erf", RULE(ErfOp, std::erf(x), false)},
       {"asinh", RULE(AsinhOp, std::asinh(x), false)},
@@ -471,6 +581,7 @@ Val Elaborator::unary(const std::string &name, const Val &value) {
   if (as<Weights>(value))
     return mapWeights(value, [&](Value v) { return rule.emit(builder, loc(), v); });
   std::string what = "a number, a tensor or weights in `" + (name == "neg" ? "-" : name) + "`";
+  Meeting meet(*this, {value});
   if (name == "stop_gradient") {
     if (as<Net>(value)) {
       std::vector<Value> values;
@@ -481,9 +592,9 @@ Val Elaborator::unary(const std::string &name, const Val &value) {
       return unflatten(value, rest, {});
     }
     auto *t = as<Tensor>(value);
-    return tensor(rule.emit(builder, loc(), tensorOf(value, what.c_str())), t ? t->classes : 0);
+    return meet.settle(tensor(rule.emit(builder, loc(), tensorOf(value, what.c_str())), t ? t->classes : 0));
   }
-  return tensor(rule.emit(builder, loc(), floatTensorOf(value, what.c_str())));
+  return meet.settle(tensor(rule.emit(builder, loc(), floatTensorOf(value, what.c_str()))));
 }
 
 Val Elaborator::logicalNot(const Val &value) {
@@ -551,10 +662,11 @@ Val Elaborator::where(const Val &condition, const Val &yes, const Val &no) {
     return result;
   }
   // Tensors: as arithmetic promotes, but two masks or two labels of one class stay what they are.
+  Meeting meet(*this, {yes, no});
   auto *ta = as<Tensor>(yes), *tb = as<Tensor>(no);
   Type element;
   int64_t classes = 0;
-  if (ta && tb && elementOf(ta->ssa) == elementOf(tb->ssa)) {
+  if (ta && tb && elementOf(ta->ssa) == elementOf(tb->ssa) && !llvm::isa<FloatType>(elementOf(ta->ssa))) {
     element = elementOf(ta->ssa);
     classes = ta->classes == tb->classes ? ta->classes : 0;
   } else {
@@ -573,7 +685,7 @@ Val Elaborator::where(const Val &condition, const Val &yes, const Val &no) {
   auto shape = broadcastShape(shapeOfValue(yes), shapeOfValue(no), "where");
   shape = broadcastShape(shape, shapeOf(mask), "where");
   Value x = asTensor(yes, shape, element), y = asTensor(no, shape, element);
-  return tensor(SelectOp::create(builder, loc(), x.getType(), broadcastTo(mask, shape), x, y), classes);
+  return meet.settle(tensor(SelectOp::create(builder, loc(), x.getType(), broadcastTo(mask, shape), x, y), classes));
 }
 
 //===-- Matrix product ------------------------------------------------------------------------------------------===//
@@ -581,6 +693,7 @@ Val Elaborator::where(const Val &condition, const Val &yes, const Val &no) {
 Val Elaborator::matmul(const Val &lhs, const Val &rhs) {
   if (auto *op = as<Operator>(lhs))
     return hessianProduct(*op, rhs);
+  Meeting meet(*this, {lhs, rhs});
   Value a = floatTensorOf(lhs, "a matrix or a vector on the left of `@`");
   Value b = floatTensorOf(rhs, "a matrix or a vector on the right of `@`");
   Type element = elementOf(a).isF64() || elementOf(b).isF64() ? f64() : Type(builder.getF32Type());
@@ -633,7 +746,7 @@ Val Elaborator::matmul(const Val &lhs, const Val &rhs) {
       c = TransposeOp::create(builder, loc(), c, order);
     }
   }
-  return tensor(c);
+  return meet.settle(tensor(c));
 }
 
 //===-- Static values -------------------------------------------------------------------------------------------===//
@@ -751,7 +864,7 @@ void Elaborator::flatten(const Val &value, std::vector<Value> &to) {
   if (auto *n = as<Number>(value))
     to.push_back(scalar(*n));
   else if (auto *t = as<Tensor>(value))
-    to.push_back(t->ssa);
+    to.push_back(t->weak ? kept(t->ssa, defaultFloat()) : t->ssa);
   else if (auto *w = as<Weights>(value))
     for (const Weights::Entry &entry : w->entries)
       to.push_back(entry.ssa);
@@ -796,8 +909,48 @@ Val Elaborator::unflatten(const Val &like, ArrayRef<Value> &values, const std::s
   return like;
 }
 
+// What a carried value would lose silently: that each label is one of its classes; the fraction of a number.
+static std::string lostIn(const Val &value, const Val &like) {
+  auto *list = as<List>(value), *likeList = as<List>(like);
+  if (list && likeList && list->items.size() == likeList->items.size())
+    for (auto [item, likeItem] : llvm::zip_equal(list->items, likeList->items))
+      if (std::string help = lostIn(item, likeItem); !help.empty())
+        return help;
+  auto *t = as<Tensor>(value), *likeTensor = as<Tensor>(like);
+  if (!likeTensor)
+    return "";
+  int64_t classes = likeTensor->classes;
+  if (classes && (!t || !t->classes || t->classes > classes))
+    return "give it labels of one class before and in the loop: `classes(x, " +
+           std::to_string(std::max(t ? t->classes : 0, classes)) + ")`";
+  if (!classes && t && isa<FloatType>(elementOf(t->ssa)) && !isa<FloatType>(elementOf(likeTensor->ssa)))
+    return "give it numbers before the loop: `1.0 * x`";
+  return "";
+}
+
+/// Which of the tensors that `flatten` gives are numbers, or made of numbers alone.
+static void flattenWeak(const Val &value, std::vector<bool> &to) {
+  if (as<Number>(value))
+    to.push_back(true);
+  else if (auto *t = as<Tensor>(value))
+    to.push_back(t->weak);
+  else if (auto *w = as<Weights>(value))
+    to.insert(to.end(), w->entries.size(), false);
+  else if (auto *net = as<Net>(value)) {
+    for (const Val &v : net->values)
+      flattenWeak(v, to);
+    flattenWeak(net->seed, to);
+  } else if (auto *l = as<List>(value))
+    for (const Val &item : l->items)
+      flattenWeak(item, to);
+}
+
 std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, ArrayRef<Type> types,
-                                           const std::string &name, SourceRange range) {
+                                           const std::string &name, SourceRange range, bool stored) {
+  // Numbers, and tensors made of numbers alone, go straight into the type of their place.
+  Restore<Type> exact(meeting, f64());
+  std::vector<bool> weak;
+  flattenWeak(value, weak);
   bool scalars = types.size() == 1 && llvm::cast<RankedTensorType>(types[0]).getRank() == 0;
   auto *net = as<Net>(value), *likeNet = as<Net>(like);
   bool sameKind = value->kind == like->kind && (!net || net->code->index == likeNet->code->index);
@@ -807,12 +960,18 @@ std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, Ar
   if (values.size() != types.size())
     fail(range, name + " is " + describe(like) + " and cannot become " + describe(value) +
                     (net && likeNet ? " with other parameters" : ""));
+  if (std::string help = lostIn(value, like); !help.empty())
+    fail(range, name + " is " + describe(like) + " and cannot become " + describe(value), help);
   for (size_t i = 0; i < values.size(); ++i) {
     auto type = llvm::cast<RankedTensorType>(types[i]);
     if (shapeOf(values[i]) != type.getShape())
       fail(range, name + " has the shape " + shapeText(type.getShape()) + " and cannot become " +
                       shapeText(shapeOf(values[i])));
-    values[i] = cast(values[i], type.getElementType());
+    if (elementOf(values[i]).isF64() && type.getElementType().isF32() && !stored && !weak[i])
+      fail(range, name + " is f32 and cannot become f64",
+           "start it in f64, `f64(...)`, or keep `f32(...)` of what is new");
+    values[i] = llvm::isa<FloatType>(type.getElementType()) ? kept(values[i], type.getElementType())
+                                                            : cast(values[i], type.getElementType());
   }
   return values;
 }

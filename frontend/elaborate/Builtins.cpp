@@ -49,6 +49,8 @@ Val reduce(Elaborator &e, Args &a, Reduction kind) {
         for (int64_t i = 0; i < typeOf(v).getRank(); ++i)
           dims.push_back(i);
         Value s = e.reduceSum(v, dims);
+        if (total && elementOf(total) != elementOf(s))
+          total = e.cast(total, e.f64()), s = e.cast(s, e.f64());
         total = total ? e.binaryOp(Bin::Add, total, s) : s;
       }
       if (kind == Reduction::Mean)
@@ -125,7 +127,18 @@ Val count(Elaborator &e, Args &a) {
   double n = 1;
   for (int64_t axis : e.knownAxes(a.keyword("axis"), typeOf(v).getRank(), all))
     n *= double(shapeOf(v)[axis]);
-  return number(n);
+  const double values = n;
+  if (Val ddof = a.keyword("ddof"); ddof && !as<None>(ddof))
+    n -= e.known(ddof, "`ddof`");
+  if (n <= 0)
+    e.fail(e.lastBatch ? "the last batch of an epoch has " + std::to_string(e.lastBatch) +
+                             (e.lastBatch == 1 ? " row" : " rows") + " here, and a variance with `ddof = " +
+                             numberText(values - n) + "` takes more values than the " + numberText(values) + " of each"
+                       : "a variance with `ddof = " + numberText(values - n) + "` takes more values than the " +
+                             numberText(values) + " of each",
+           e.lastBatch ? "choose a batch size that leaves more rows for the last batch, or none"
+                       : "more samples, or axes that hold more");
+  return e.sizeNumber(n);
 }
 
 Val last(Elaborator &e, Args &a) {
@@ -150,7 +163,7 @@ Val len(Elaborator &e, Args &a) {
   Value v = e.tensorOf(x, "a list, a tensor or a data set in `len`");
   if (typeOf(v).getRank() == 0)
     e.fail("a number has no length");
-  return number(double(shapeOf(v)[0]));
+  return e.sizeNumber(double(shapeOf(v)[0]));
 }
 
 //===-- Shapes --------------------------------------------------------------------------------------------------===//
@@ -167,17 +180,14 @@ Val reshape(Elaborator &e, Args &a) {
       unknown = i;
     else if (size < 1)
       e.fail("a size in a shape is at least 1, or once -1 for what is left; found " + std::to_string(size));
-    else
-      known *= size;
+    else if (llvm::MulOverflow(known, size, known))
+      e.fail("the sizes of this shape multiply to more than 2^63 elements");
     shape.push_back(size);
   }
   int64_t elements = typeOf(v).getNumElements();
   if (unknown >= 0 && known && elements % known == 0)
     shape[unknown] = elements / known;
-  int64_t product = 1;
-  for (int64_t s : shape)
-    product *= s;
-  if (product != elements)
+  if (unknown >= 0 ? shape[unknown] < 1 : known != elements)
     e.fail(describe(a.positional[0]) + " has " + std::to_string(elements) + " elements and cannot take the shape " +
            shapeText(shape));
   return tensor(e.reshape(v, shape), as<Tensor>(a.positional[0]) ? as<Tensor>(a.positional[0])->classes : 0);
@@ -267,8 +277,8 @@ Val stack(Elaborator &e, Args &a) {
 }
 
 Val full(Elaborator &e, ArrayRef<int64_t> shape, const Val &value) {
-  Type element = e.implied ? e.implied->element : e.defaultFloat();
-  if (auto *t = as<Tensor>(value))
+  Type element = e.defaultFloat();
+  if (auto *t = as<Tensor>(value); t && !t->weak)
     element = elementOf(t->ssa);
   return tensor(e.asTensor(value, shape, element));
 }
@@ -307,10 +317,34 @@ Val eye(Elaborator &e, Args &a) {
   return tensor(e.cast(e.binaryOp(Bin::Eq, rows, columns), e.defaultFloat()));
 }
 
+// A net of other values: its type is theirs, f64 if any of them is.
+Val netOf(Elaborator &e, const Net &like, std::vector<Val> values) {
+  auto result = std::make_shared<Net>(like);
+  auto code = std::make_shared<NetCode>(*like.code);
+  code->element = llvm::any_of(values, [](const Val &v) { return elementOf(as<Tensor>(v)->ssa).isF64(); })
+                      ? e.f64()
+                      : Type(e.builder.getF32Type());
+  for (Val &v : values)
+    v = tensor(e.cast(as<Tensor>(v)->ssa, code->element), as<Tensor>(v)->classes);
+  result->code = code;
+  result->values = std::move(values);
+  result->trained = -1;
+  return result;
+}
+
 Val castTo(Elaborator &e, Args &a, Type element) {
-  if (as<Weights>(a.positional[0]))
-    return e.mapWeights(a.positional[0], [&](Value v) { return e.cast(v, element); });
-  return tensor(e.cast(e.tensorOf(a.positional[0], "a number or a tensor"), element));
+  const Val &x = a.positional[0];
+  if (as<Weights>(x))
+    return e.mapWeights(x, [&](Value v) { return e.kept(v, element); });
+  if (auto *net = as<Net>(x)) {
+    std::vector<Val> values;
+    for (const Val &v : net->values)
+      values.push_back(tensor(e.kept(as<Tensor>(v)->ssa, element)));
+    return netOf(e, *net, std::move(values));
+  }
+  // Numbers are f64, and are rounded once.
+  Restore<Type> exact(e.meeting, e.f64());
+  return tensor(e.kept(e.tensorOf(x, "a number, a tensor, weights or a net"), element));
 }
 
 //===-- Labels --------------------------------------------------------------------------------------------------===//
@@ -336,8 +370,11 @@ const Tensor &labelsOf(Elaborator &e, const Val &value, const char *function) {
 
 Val oneHot(Elaborator &e, Args &a) {
   const Tensor &t = labelsOf(e, a.positional[0], "one_hot");
-  Val k = a.keyword("classes");
-  return tensor(e.cast(classMask(e, t.ssa, k ? e.knownInt(k, "the number of classes") : t.classes), e.defaultFloat()));
+  int64_t k = a.keyword("classes") ? e.knownInt(a.keyword("classes"), "the number of classes") : t.classes;
+  if (k < t.classes)
+    e.fail("labels of class " + std::to_string(t.classes) + " do not all have a place among " + std::to_string(k),
+           "leave `classes` away, or give at least " + std::to_string(t.classes));
+  return tensor(e.cast(classMask(e, t.ssa, k), e.defaultFloat()));
 }
 
 // x[..., label]: the element at each row's label.
@@ -369,11 +406,12 @@ Val classes(Elaborator &e, Args &a) {
   while (auto cast = source.getDefiningOp<CastOp>())
     source = cast.getOperand();
   if (auto dataset = source.getDefiningOp<study::DatasetOp>())
-    source = study::DatasetOp::create(e.builder, e.loc(), dataset.getType(), dataset.getKind(), dataset.getPath(),
-                                      dataset.getPart(), k);
-  else
-    source = v;
-  return tensor(e.cast(source, e.builder.getI32Type()), k);
+    return tensor(e.cast(study::DatasetOp::create(e.builder, e.loc(), dataset.getType(), dataset.getKind(),
+                                                  dataset.getPath(), dataset.getPart(), k),
+                         e.builder.getI32Type()),
+                  k);
+  return tensor(e.whole(v, k, false, e.builder.getI32Type(), "the label", "the classes 0 to " + std::to_string(k - 1)),
+                k);
 }
 
 //===-- Weights -------------------------------------------------------------------------------------------------===//
@@ -436,10 +474,10 @@ Val map(Elaborator &e, Args &a) {
     Val r = e.call(a.positional[0], std::move(args), a.range);
     if (!as<Number>(r) && !as<Tensor>(r))
       e.fail("the function of `map` gives a tensor for each tensor, found " + describe(r));
-    Value v = as<Number>(r) || shapeOf(as<Tensor>(r)->ssa) != shapeOf(like)
-                  ? (as<Number>(r) ? e.asTensor(r, {}, elementOf(like)) : as<Tensor>(r)->ssa)
-                  : as<Tensor>(r)->ssa;
-    result->entries.push_back({first->entries[i].name, e.cast(v, elementOf(like))});
+    // Numbers take the type of the tensor; f64 stays so.
+    auto *t = as<Tensor>(r);
+    const bool stays = t && !t->weak && elementOf(t->ssa).isF64();
+    result->entries.push_back({first->entries[i].name, e.asTensor(r, stays ? e.f64() : elementOf(like))});
   }
   return result;
 }
@@ -471,14 +509,16 @@ Val at(Elaborator &e, Args &a) {
   if (!net)
     e.fail("`at` takes a net first, found " + describe(a.positional[0]));
   std::vector<Value> old = e.differentiable(a.positional[0], "at");
-  std::vector<Value> values = e.vectorLike(a.positional[1], old, "the weights in `at`");
-  auto result = std::make_shared<Net>(*net);
+  // f64 if the net or the weights are; numbers take the net's type.
+  Meeting meet(e, {a.positional[0], a.positional[1]});
+  Type element = e.defaultFloat();
+  std::vector<Value> values = e.vectorLike(a.positional[1], old, "the weights in `at`", element);
+  std::vector<Val> all = net->values;
   size_t next = 0;
-  for (size_t i = 0; i < result->values.size(); ++i)
+  for (size_t i = 0; i < all.size(); ++i)
     if (net->code->parameters[i].trainable)
-      result->values[i] = tensor(values[next++]);
-  result->trained = -1;
-  return result;
+      all[i] = tensor(values[next++]);
+  return netOf(e, *net, std::move(all));
 }
 
 Val mix(Elaborator &e, Args &a) {
@@ -486,17 +526,16 @@ Val mix(Elaborator &e, Args &a) {
   if (!x || !y || x->code->index != y->code->index)
     e.fail("`mix` takes two nets with the same parameters, found " + describe(a.positional[0]) + " and " +
            describe(a.positional[1]));
-  auto result = std::make_shared<Net>(*x);
+  std::vector<Val> values;
   for (size_t i = 0; i < x->values.size(); ++i) {
     // (1 - t) a + t b: exactly a at 0 and b at 1
     Val rest = e.binary(Bin::Sub, number(1), a.positional[2]);
-    result->values[i] =
-        e.binary(Bin::Add, e.binary(Bin::Mul, rest, x->values[i]), e.binary(Bin::Mul, a.positional[2], y->values[i]));
-    if (shapeOf(as<Tensor>(result->values[i])->ssa) != shapeOf(as<Tensor>(x->values[i])->ssa))
+    values.push_back(
+        e.binary(Bin::Add, e.binary(Bin::Mul, rest, x->values[i]), e.binary(Bin::Mul, a.positional[2], y->values[i])));
+    if (shapeOf(as<Tensor>(values[i])->ssa) != shapeOf(as<Tensor>(x->values[i])->ssa))
       e.fail("`mix` takes nets of equal shapes and a number from 0 to 1");
   }
-  result->trained = -1;
-  return result;
+  return netOf(e, *x, std::move(values));
 }
 
 Val sameShape(Elaborator &e, Args &a) {
@@ -549,7 +588,7 @@ Val eigvals(Elaborator &e, Args &a) {
   auto s = shapeOf(m);
   if (s.size() != 2 || s[0] != s[1])
     e.fail("`eigvals` takes a square matrix, found " + describe(a.positional[0]));
-  return tensor(study::EigvalsOp::create(e.builder, e.loc(), RankedTensorType::get({s[0]}, elementOf(m)), m));
+  return tensor(study::EighOp::create(e.builder, e.loc(), m).getValues());
 }
 
 //===-- Derivatives ---------------------------------------------------------------------------------------------===//
@@ -557,8 +596,10 @@ Val eigvals(Elaborator &e, Args &a) {
 Val hessian(Elaborator &e, Args &a) {
   Val gradient = e.gradient(a.positional[0], a.positional[1]);
   auto op = std::make_shared<Operator>();
+  Restore<Type> exact(e.meeting, e.f64());
   e.flatten(gradient, op->gradient);
   op->wrt = a.positional[1];
+  op->weak = as<Tensor>(gradient) && as<Tensor>(gradient)->weak;
   return op;
 }
 
@@ -577,7 +618,7 @@ Val jvp(Elaborator &e, Args &a) {
   if (as<Weights>(a.positional[0]))
     e.flatten(a.positional[0], of);
   else
-    of.push_back(e.tensorOf(a.positional[0], "a tensor to differentiate in `jvp`"));
+    of.push_back(e.exactly(a.positional[0], "a tensor to differentiate in `jvp`"));
   if (!e.isFloat(of[0]))
     e.fail("`jvp` differentiates numbers, found " + describe(a.positional[0]));
   e.requireFlow(of, wrt, "jvp");
@@ -585,7 +626,8 @@ Val jvp(Elaborator &e, Args &a) {
   for (Value v : of)
     types.push_back(v.getType());
   auto op = JvpOp::create(e.builder, e.loc(), TypeRange(types), ValueRange(of), ValueRange(wrt), ValueRange(tangents));
-  return e.like(a.positional[0], SmallVector<Value>(op.getResults()));
+  Val result = e.like(a.positional[0], SmallVector<Value>(op.getResults()));
+  return isWeak(a.positional[0]) ? weak(as<Tensor>(result)->ssa) : result;
 }
 
 Val vjp(Elaborator &e, Args &a) {
@@ -594,7 +636,7 @@ Val vjp(Elaborator &e, Args &a) {
   if (as<Weights>(a.positional[0]))
     e.flatten(a.positional[0], of);
   else
-    of.push_back(e.tensorOf(a.positional[0], "a tensor to differentiate in `vjp`"));
+    of.push_back(e.exactly(a.positional[0], "a tensor to differentiate in `vjp`"));
   if (!e.isFloat(of[0]))
     e.fail("`vjp` differentiates numbers, found " + describe(a.positional[0]));
   std::vector<Value> cotangents;
@@ -608,7 +650,7 @@ Val vjp(Elaborator &e, Args &a) {
     types.push_back(v.getType());
   auto op =
       VjpOp::create(e.builder, e.loc(), TypeRange(types), ValueRange(of), ValueRange(wrt), ValueRange(cotangents));
-  return e.like(a.positional[1], SmallVector<Value>(op.getResults()));
+  return e.derivative(a.positional[1], SmallVector<Value>(op.getResults()), a.positional[0], elementOf(of[0]));
 }
 
 //===-- The table -----------------------------------------------------------------------------------------------===//
@@ -620,10 +662,14 @@ const Builtin table[] = {
     UNARY("expm1", "e^x - 1, accurate near 0"),
     UNARY("log", "natural logarithm"),
     UNARY("log1p", "log(1 + x), accurate near 0"),
+    UNARY("log2", "logarithm to base 2"),
+    UNARY("log10", "logarithm to base 10"),
     UNARY("sqrt", "square root"),
     UNARY("sin", "sine of radians"),
     UNARY("cos", "cosine of radians"),
     UNARY("tanh", "hyperbolic tangent"),
+    UNARY("sinh", "hyperbolic sine"),
+    UNARY("cosh", "hyperbolic cosine"),
     UNARY("sigmoid", "1 / (1 + e^-x)"),
     UNARY("erf", "error function"),
     UNARY("asinh", "inverse hyperbolic sine"),
@@ -648,7 +694,8 @@ const Builtin table[] = {
     {"min(x, y?, axis = None, keepdims = False)", "the smaller of two, or a tensor's smallest",
      [](Elaborator &e, Args &a) { return maxOrMin(e, a, Reduction::Min); }},
     {"argmax(x, axis = None)", "index of the first largest element, a label of class k for an axis of size k", argmax},
-    {"count(x, axis = None)", "number of elements that a reduction over these axes takes in", count},
+    {"count(x, axis = None, ddof = 0)",
+     "number of elements that a reduction over these axes takes in, less ddof; at least one is left", count},
     {"last(column)", "the last value of a table's column", last},
     {"len(x)", "length of a list, size of axis 0, rows of a data set or a column", len},
     {"reshape(x, shape)", "the same elements in row-major order; one size may be -1", reshape},
@@ -676,35 +723,36 @@ const Builtin table[] = {
     {"linspace(first, last, count)", "equally spaced numbers, both ends included", linspace},
     {"arange(n)", "0, 1, ..., n - 1", arange},
     {"eye(n)", "the identity matrix [n, n]", eye},
-    {"f32(x)", "x in single precision", [](Elaborator &e, Args &a) { return castTo(e, a, e.builder.getF32Type()); }},
-    {"f64(x)", "x in double precision", [](Elaborator &e, Args &a) { return castTo(e, a, e.f64()); }},
+    {"f32(x)", "numbers, a tensor, weights or a net in single precision",
+     [](Elaborator &e, Args &a) { return castTo(e, a, e.builder.getF32Type()); }},
+    {"f64(x)", "numbers, a tensor, weights or a net in double precision",
+     [](Elaborator &e, Args &a) { return castTo(e, a, e.f64()); }},
     {"i32(x)", "whole numbers to index with: `x[i32(floor(t))]`; a fraction is cut off",
      [](Elaborator &e, Args &a) {
        return tensor(e.cast(e.tensorOf(a.positional[0], "a number or a tensor"), e.builder.getI32Type()));
      }},
     {"one_hot(label, classes = None)", "[...] of class k to [..., k], 1 at each label", oneHot},
     {"pick(x, label)", "[N, k] and labels [N] to [N]: the element at each row's label", pick},
-    {"classes(x, k)", "whole numbers 0 to k - 1 as labels of class k; those of a file are checked as it is read",
-     classes},
+    {"classes(x, k)", "whole numbers 0 to k - 1 as labels of class k; another number is an error", classes},
     {"random(shape = None, seed = None, like = None, stream = 0)",
      "uniform in [0, 1): 24 random bits in f32, 53 in f64; streams of one seed are independent",
      [](Elaborator &e, Args &a) { return e.random(a); }},
     {"flat(w)", "weights, or any tensor, as one vector", flatBuiltin},
-    {"like(v, w)", "the vector v in the form of the weights w", likeBuiltin},
+    {"like(v, w)", "the vector v in the form and type of the weights w", likeBuiltin},
     {"map(f, w...)", "f applied tensor by tensor", map},
     {"select(w, name)", "those tensors of the weights whose last name this is", select},
-    {"at(net, w)", "the net with other weights", at},
-    {"mix(a, b, t)", "the net (1 - t) a + t b, state too", mix},
+    {"at(net, w)", "the net with other weights; in f64 if one of them is", at},
+    {"mix(a, b, t)", "the net (1 - t) a + t b, state too; in f64 if one of them is", mix},
     {"init(f, examples..., seed = 0, from = None)", "a net: weights for f, fresh from the seed or read from a file",
      [](Elaborator &e, Args &a) { return e.init(a); }},
     {"grad(E, v)", "gradient of a scalar with respect to a net, weights, a tensor or a column",
      [](Elaborator &e, Args &a) { return e.gradient(a.positional[0], a.positional[1]); }},
     {"jvp(E, v, t)", "Jacobian-vector product: E's change along t", jvp},
     {"vjp(E, v, c)", "vector-Jacobian product: c pulled back from E to v", vjp},
-    {"jacobian(E, v)", "the matrix [E's size, v's size], column by column",
+    {"jacobian(E, v)", "the matrix [E's size, v's size]",
      [](Elaborator &e, Args &a) { return e.jacobian(a.positional[0], a.positional[1]); }},
     {"hessian(E, v)", "the Hessian as an operator: `H @ v`, `dense(H)`", hessian},
-    {"dense(H)", "the matrix of an operator, column by column", dense},
+    {"dense(H)", "the matrix of an operator", dense},
     {"solve(A, b)", "x with A x = b, by LU with partial pivoting", solve},
     {"cholesky(A)", "lower L with L L^T = A", cholesky},
     {"eigvals(A)", "eigenvalues of a symmetric matrix, ascending", eigvals},
@@ -767,7 +815,8 @@ Value Elaborator::key(const Val &seed) {
       fail("a seed is a whole number from 0 to 4294967295, found " + numberText(*n->known));
   if (!as<Number>(seed))
     fail("a seed is a number, found " + describe(seed));
-  return cast(scalarF64(seed), builder.getIntegerType(32, false));
+  return whole(scalarF64(seed), int64_t(1) << 32, false, builder.getIntegerType(32, false), "the seed",
+               "0 to 4294967295");
 }
 
 Value Elaborator::randomTensor(ArrayRef<int64_t> shape, Type element, Value keyValue, uint32_t site) {
@@ -788,9 +837,14 @@ Val Elaborator::random(Args &args) {
   if (shapeValue && likeValue)
     fail("give `shape` or `like`, not both");
   uint32_t site = 0;
-  if (Val stream = args.keyword("stream"))
-    site = uint32_t(knownInt(stream, "a stream"));
-  Type element = defaultFloat();
+  if (Val stream = args.keyword("stream")) {
+    int64_t n = knownInt(stream, "a stream");
+    if (n < 0 || n > 4294967295)
+      fail("a stream is a whole number from 0 to 4294967295, found " + std::to_string(n));
+    site = uint32_t(n);
+  }
+  // Those of a layer, and of an optimiser, are of its type.
+  Type element = frame && frame->net->element ? frame->net->element : programFloat();
   Value keyValue;
   std::vector<int64_t> shape;
   bool hasShape = false;
@@ -810,7 +864,6 @@ Val Elaborator::random(Args &args) {
       keyValue = key(frame->net->seed);
     }
   } else if (frame && frame->net->seed && !seed) {
-    element = frame->net->element;
     site = siteOf(frame->net->prefix + frame->path + "#" + std::to_string(frame->randoms++));
     keyValue = key(frame->net->seed);
   }

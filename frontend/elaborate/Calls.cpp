@@ -176,7 +176,7 @@ Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range
     arguments.keywords = full->keywords;
     arguments.ranges = std::move(ranges);
     arguments.range = range;
-    return full->builtin->apply(*this, arguments);
+    return applyBuiltin(*full->builtin, arguments);
   }
   if (isStateful(*full) && !frame)
     fail(range, "`" + fn->name() + "` has parameters, and outside a net there are none to use",
@@ -184,6 +184,22 @@ Val Elaborator::call(const Val &callee, std::vector<Val> args, SourceRange range
              ", x, seed = 1)`, then call it: `net(x)`");
   full->tail = std::move(all);
   return callFn(*full, {}, range);
+}
+
+Val Elaborator::applyBuiltin(const Builtin &builtin, Args &arguments) {
+  // These see to types themselves.
+  static const std::set<std::string> own = {
+      "at",  "cifar10", "csv",      "dense", "f32", "f64",   "fashion_mnist", "grad",   "gradcheck", "hessian",
+      "idx", "init",    "jacobian", "jvp",   "map", "mnist", "npy",           "random", "vjp",       "where"};
+  if (own.count(builtin.name)) {
+    Restore<Type> none(meeting, Type());
+    return builtin.apply(*this, arguments);
+  }
+  std::vector<Val> operands = arguments.positional;
+  for (auto &[name, value] : arguments.keywords)
+    operands.push_back(value);
+  Meeting meet(*this, operands, Meeting::AreIndices);
+  return meet.settle(builtin.apply(*this, arguments));
 }
 
 // Runs a user's or the prelude's fn; fn.tail holds all positional arguments.
@@ -198,6 +214,7 @@ Val Elaborator::callFn(const Fn &fn, std::vector<Val>, SourceRange range) {
   Restore<SourceRange> place(here);
   if (range.source == file.source)
     here = range;
+  Restore<Type> none(meeting, Type());
   calls.push_back({&decl, range.source == file.source ? range : here});
   ++inFunction;
   llvm::scope_exit pop([&] {
@@ -321,9 +338,10 @@ void Elaborator::runParam(const ast::Name &name, const ast::Expr *shapeExpr, con
           typeOf(as<Tensor>(value)->ssa).getRank() != 0)
         fail(range, "`" + full + "` is declared " + shapeText(*shape) + ", but its initial value is " +
                         shapeText(shapeOf(as<Tensor>(value)->ssa)));
-      v = asTensor(value, *shape, net.element);
+      v = kept(value, *shape, net.element);
     } else {
-      v = asTensor(value, net.element, "a number or a tensor as an initial value");
+      Restore<Type> exact(meeting, f64());
+      v = kept(tensorOf(value, "a number or a tensor as an initial value"), net.element);
     }
     value = tensor(v);
     NetSummary::Layer *layer = nullptr;
@@ -337,6 +355,8 @@ void Elaborator::runParam(const ast::Name &name, const ast::Expr *shapeExpr, con
     layer->parameters.push_back({name.text, std::vector<int64_t>(shapeOf(v)), trainable});
   } else if (!carriable(value)) {
     fail(range, "a state is a number, a tensor or weights, found " + describe(value));
+  } else if (auto *t = as<Tensor>(value); t && t->weak) {
+    value = tensor(kept(t->ssa, net.element)); // of the weights' type
   }
   net.code->index[full] = net.code->parameters.size();
   net.code->parameters.push_back({full, trainable});
@@ -362,7 +382,7 @@ void Elaborator::runState(const ast::StateAssign &stmt) {
   std::vector<Type> types;
   for (Value v : old)
     types.push_back(v.getType());
-  std::vector<Value> values = flattenLike(value, like, types, "state `" + name + "`", stmt.range);
+  std::vector<Value> values = flattenLike(value, like, types, "state `" + name + "`", stmt.range, true);
   ArrayRef<Value> rest = values;
   net.next[found->second] = unflatten(like, rest, {});
 }
@@ -437,7 +457,7 @@ Val Elaborator::init(Args &args) {
       examples.push_back(example);
       continue;
     }
-    Value v = t->ssa;
+    Value v = t->weak ? kept(t->ssa, programFloat()) : t->ssa;
     if (isFloat(v) && (!element || elementOf(v).isF64()))
       element = elementOf(v);
     // Two samples show all that matters: shapes and types.
@@ -449,10 +469,11 @@ Val Elaborator::init(Args &args) {
     }
     examples.push_back(tensor(v, t->classes));
   }
-  code->element = element ? element : defaultFloat();
+  code->element = element ? element : programFloat();
   code->fn = fn;
   Val seed = args.keyword("seed");
   net->seed = seed ? seed : number(0);
+  key(net->seed); // one that fits, also where nothing is drawn
 
   NetSummary summary;
   summary.range = range;

@@ -1,5 +1,6 @@
 // gradcheck and bench: the graphs of a loss, its gradient and its Hessian-vector product, each by itself.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
@@ -80,41 +81,6 @@ int64_t sideElements(Operation *op) {
 
 } // namespace
 
-// The ops on the way from `from` to `to`, each after what it reads.
-std::vector<Operation *> Elaborator::between(ArrayRef<Value> to, ArrayRef<Value> from) {
-  llvm::DenseMap<Value, bool> depends;
-  for (Value v : from)
-    depends[v] = true;
-  std::vector<Operation *> order;
-  llvm::SmallPtrSet<Operation *, 32> placed;
-  std::function<bool(Value)> visit = [&](Value v) -> bool {
-    auto [it, fresh] = depends.insert({v, false});
-    if (!fresh)
-      return it->second;
-    Operation *op = v.getDefiningOp();
-    if (!op || llvm::isa<study::TrainOp>(op))
-      return false;
-    bool any = false;
-    for (Value operand : op->getOperands())
-      any |= visit(operand);
-    for (Region &region : op->getRegions())
-      region.walk([&](Operation *inner) {
-        for (Value operand : inner->getOperands())
-          if (!region.isAncestor(operand.getParentRegion()))
-            any |= visit(operand);
-      });
-    for (Value result : op->getResults())
-      if (auto known = depends.find(result); known == depends.end() || !known->second)
-        depends[result] = any;
-    if (any && placed.insert(op).second)
-      order.push_back(op);
-    return any;
-  };
-  for (Value v : to)
-    visit(v);
-  return order;
-}
-
 //===-- gradcheck -----------------------------------------------------------------------------------------------===//
 
 // A study.gradcheck of a scalar with respect to weights: their graph is copied, in f64, into a function of the weights
@@ -122,7 +88,7 @@ std::vector<Operation *> Elaborator::between(ArrayRef<Value> to, ArrayRef<Value>
 // kink: the outcomes of comparisons, max, min, abs, ..., added up with pseudo-random weights.
 void Elaborator::checkGradient(Value loss, ArrayRef<Value> weights, ArrayRef<std::string> names,
                                const std::string &table) {
-  std::vector<Operation *> path = between({loss}, weights);
+  SmallVector<Operation *> path = flowBetween(weights, loss);
   bool inF32 = elementOf(loss).isF32() || llvm::any_of(weights, [](Value w) { return elementOf(w).isF32(); });
   if (inF32 && hasRegions(path))
     fail("central differences need f64, and this loss is put together from batches in f32",
@@ -311,7 +277,7 @@ void Elaborator::benchTrain(const ast::Train &stmt, const std::vector<std::share
       for (auto &[index, place] : trained.by)
         weights.push_back(as<Tensor>(trained.net->values[index])->ssa);
     Value loss = stepLoss(turn);
-    if (hasRegions(between({loss}, weights))) {
+    if (hasRegions(flowBetween(weights, loss))) {
       op.erase();
       return;
     }

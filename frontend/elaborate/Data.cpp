@@ -1,4 +1,5 @@
 // Data sets: where their columns come from, slices, and evaluating over them (`on`).
+#include "frontend/elaborate/Batches.h"
 #include "frontend/elaborate/Elaborator.h"
 
 #include "runtime/formats/Cifar10.h"
@@ -67,6 +68,9 @@ std::vector<Images> imagesOf(const std::string &kind, const std::string &path) {
 // npy and idx give a tensor; csv a data set; mnist, fashion_mnist and cifar10 one of two parts, or a file's.
 Val Elaborator::dataset(const std::string &kind, const std::string &path) {
   auto read = [&](const std::string &part, ArrayRef<int64_t> shape, Type element, int64_t classes = 0) -> Value {
+    if (llvm::is_contained(shape, 0))
+      fail("the file " + hw::inQuotes(path) + " has no elements: its shape is " + shapeText(shape),
+           "leave it out, or fill it");
     return study::DatasetOp::create(builder, loc(), tensorType(shape, element), kind, path, part, classes);
   };
   Type byte = builder.getIntegerType(8, false);
@@ -88,7 +92,8 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
     if (kind == "npy" || kind == "idx") {
       hw::TensorHeader header = kind == "npy" ? hw::readNpyHeader(dataPath(path)) : hw::readIdxHeader(dataPath(path));
       Type element = elementFor(builder, header.dtype, hw::inQuotes(path), *this);
-      return tensor(read("", header.shape, element));
+      Value v = read("", header.shape, element);
+      return tensor(options.f64 && isFloat(v) ? cast(v, f64()) : v);
     }
     auto data = std::make_shared<Data>();
     if (kind == "csv") {
@@ -98,7 +103,7 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
       data->name = path;
       data->rows = header.rows;
       for (const std::string &name : header.names)
-        data->columns.push_back({name, cast(read(name, {header.rows}, f64()), defaultFloat()), 0});
+        addTo(*data, name, weak(read(name, {header.rows}, f64())));
       return data;
     }
     std::vector<Images> sets = imagesOf(kind, dataPath(path));
@@ -130,6 +135,8 @@ Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const s
     from[0] = start;
     limit[0] = stop;
     column.whole = SliceOp::create(builder, loc(), column.whole, from, limit, stride);
+    if (column.exact)
+      column.exact = SliceOp::create(builder, loc(), column.exact, from, limit, stride);
     result->columns.push_back(column);
   }
   return result;
@@ -165,6 +172,25 @@ void Elaborator::defineColumns(const Data &data, Value rows, SourceRange range) 
   scope->holdsColumns = true;
 }
 
+// A column is kept in the program's type. What it was made of, if of numbers alone, is there for who asks for f64.
+Val Elaborator::addTo(Data &data, const std::string &name, const Val &value) {
+  DataColumn column{name, {}, as<Tensor>(value) ? as<Tensor>(value)->classes : 0};
+  Meeting meet(*this, {value}, Meeting::AreIndices);
+  column.whole = tensorOf(value, "a tensor as a column");
+  if (meet.allWeak() && elementOf(column.whole).isF64() && !programFloat().isF64()) {
+    column.exact = column.whole;
+    column.whole = kept(column.whole, programFloat());
+  }
+  Val result = columnWhole(column);
+  for (DataColumn &old : data.columns)
+    if (old.name == name) {
+      old = column;
+      return result;
+    }
+  data.columns.push_back(column);
+  return result;
+}
+
 //===-- data ----------------------------------------------------------------------------------------------------===//
 
 void Elaborator::runData(const ast::Data &stmt) {
@@ -193,7 +219,7 @@ void Elaborator::runData(const ast::Data &stmt) {
     auto addColumn = [&](const ast::Name &name, const Val &value, SourceRange range) {
       Restore<SourceRange> place(here);
       here = range;
-      Value v = tensorOf(value, "a tensor as a column");
+      Value v = exactly(value, "a tensor as a column");
       if (typeOf(v).getRank() == 0)
         fail(range, "a column has an axis of samples first, found " + describe(value),
              "write `full([n, 1], ...)` for a column of one number");
@@ -202,15 +228,7 @@ void Elaborator::runData(const ast::Data &stmt) {
       else if (shapeOf(v)[0] != data->rows)
         fail(range, "the column `" + name.text + "` has " + std::to_string(shapeOf(v)[0]) + " rows, the others have " +
                         std::to_string(data->rows));
-      DataColumn column{name.text, v, as<Tensor>(value) ? as<Tensor>(value)->classes : 0};
-      for (DataColumn &old : data->columns)
-        if (old.name == column.name) {
-          old = column;
-          define(name.text, value);
-          return;
-        }
-      data->columns.push_back(column);
-      define(name.text, value);
+      define(name.text, addTo(*data, name.text, value));
     };
     for (const DataColumn &column : data->columns)
       define(column.name, columnWhole(column));
@@ -261,7 +279,9 @@ std::vector<Val> Elaborator::inBatches(const Data &data, int64_t batch, SourceRa
     Block scratch;
     Value rows = scratch.addArgument(RankedTensorType::get({probe}, i32), loc());
     builder.setInsertionPointToEnd(&scratch);
-    for (const Val &value : evaluate(rows)) {
+    std::vector<Val> values = evaluate(rows);
+    SampleFlow flow(scratch, probe);
+    for (const Val &value : values) {
       if (!carriable(value) || as<Net>(value))
         fail(range, "in batches a number, a tensor or weights can be evaluated, found " + describe(value) +
                         (as<Fn>(value) && !lacking(*as<Fn>(value)).empty()
@@ -278,6 +298,26 @@ std::vector<Val> Elaborator::inBatches(const Data &data, int64_t batch, SourceRa
                    "evaluate without `batch`");
             sampled = true;
           }
+      for (Value v : parts) {
+        FromSamples from = flow.of(v);
+        const bool joins = from.kind == FromSamples::PerRow && from.axis == 0 && from.each == 1;
+        const bool averages = from.kind == FromSamples::Mean && !sampled;
+        if (from.kind == FromSamples::Constant || (sampled ? joins : averages))
+          continue;
+        std::string at;
+        if (from.where)
+          if (auto place = llvm::dyn_cast<FileLineColLoc>(from.where->getLoc()))
+            at = " (line " + std::to_string(place.getLine()) + ")";
+        fail(range,
+             from.kind == FromSamples::Sum
+                 ? std::string("a `sum` over the samples cannot be put together from batches")
+                 : std::string("this cannot be put together from batches: ") +
+                       (from.kind == FromSamples::Mixed ? from.why : "the axis of the samples is not the first") + at,
+             from.kind == FromSamples::Sum
+                 ? "take the `mean`, or evaluate without `batch`"
+                 : "evaluate without `batch`, or only the means over the samples with it, and go on from these: `m = "
+                   "mean(...) on d batch 100`, then `sqrt(m)`");
+      }
       perRow.push_back(sampled);
       likes.push_back(value);
     }

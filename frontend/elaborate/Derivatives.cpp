@@ -1,33 +1,10 @@
 // Derivatives along the data flow, and the objective as a function of the weights.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 
 namespace hw::lang {
-
-// Whether data flows from one of `from` to `of`. Through a region op's results any value that its regions use may flow,
-// but for `train`, which cuts it.
-bool Elaborator::reaches(Value of, ArrayRef<Value> from) {
-  llvm::SmallPtrSet<void *, 16> targets;
-  for (Value v : from)
-    targets.insert(v.getAsOpaquePointer());
-  llvm::SmallPtrSet<void *, 32> seen;
-  SmallVector<Value> work{of};
-  while (!work.empty()) {
-    Value v = work.pop_back_val();
-    if (targets.count(v.getAsOpaquePointer()))
-      return true;
-    if (!seen.insert(v.getAsOpaquePointer()).second)
-      continue;
-    Operation *op = v.getDefiningOp();
-    if (!op || llvm::isa<study::TrainOp>(op))
-      continue;
-    work.append(op->operand_begin(), op->operand_end());
-    for (Region &region : op->getRegions())
-      region.walk([&](Operation *inner) { work.append(inner->operand_begin(), inner->operand_end()); });
-  }
-  return false;
-}
 
 std::vector<Value> Elaborator::differentiable(const Val &value, const char *function) {
   std::vector<Value> values;
@@ -48,10 +25,11 @@ std::vector<Value> Elaborator::differentiable(const Val &value, const char *func
 }
 
 Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
-  if (as<Tensor>(shape))
+  auto *net = as<Net>(shape);
+  if (!net && !as<Weights>(shape)) // a tensor, or a list or comprehension that became one
     return tensor(values[0]);
   auto result = std::make_shared<Weights>();
-  if (auto *net = as<Net>(shape)) {
+  if (net) {
     for (const ParameterInfo &p : net->code->parameters)
       if (p.trainable) {
         result->entries.push_back({p.name, values.front()});
@@ -66,11 +44,24 @@ Val Elaborator::like(const Val &shape, ArrayRef<Value> values) {
   return result;
 }
 
+Value Elaborator::exactly(const Val &value, const char *what) {
+  Restore<Type> exact(meeting, f64());
+  return tensorOf(value, what);
+}
+
+// A derivative in the form of `wrt`. Numbers have no type of their own, so neither has what a derivative is taken with
+// respect to if it is made of these: it then has that of E.
+Val Elaborator::derivative(const Val &wrt, ArrayRef<Value> values, const Val &of, Type element) {
+  if (!isWeak(wrt))
+    return like(wrt, values);
+  return isWeak(of) ? weak(values[0]) : tensor(cast(values[0], element));
+}
+
 Value Elaborator::scalarLoss(const Val &value, const char *function) {
   auto *t = as<Tensor>(value);
   if (!t && as<Number>(value))
     fail(std::string("`") + function + "` differentiates " + describe(value) + ", which no tensor flows into");
-  Value v = tensorOf(value, "a scalar to differentiate");
+  Value v = exactly(value, "a scalar to differentiate");
   if (typeOf(v).getRank() != 0)
     fail(std::string("`") + function + "` differentiates a scalar, found " + describe(value),
          "reduce it first: `mean(...)` or `sum(...)`; `jacobian` takes a tensor");
@@ -81,7 +72,7 @@ Value Elaborator::scalarLoss(const Val &value, const char *function) {
 
 void Elaborator::requireFlow(ArrayRef<Value> of, ArrayRef<Value> wrt, const char *function) {
   for (Value v : of)
-    if (reaches(v, wrt))
+    if (reaches(wrt, v))
       return;
   fail(std::string("no data flows from the second argument of `") + function +
            "` to the first, so there is nothing to differentiate",
@@ -97,7 +88,7 @@ Val Elaborator::gradient(const Val &of, const Val &wrt) {
   for (Value v : values)
     types.push_back(v.getType());
   auto op = GradOp::create(builder, loc(), TypeRange(types), loss, ValueRange(values));
-  return like(wrt, SmallVector<Value>(op.getResults()));
+  return derivative(wrt, SmallVector<Value>(op.getResults()), of, elementOf(loss));
 }
 
 //===-- Vectors -------------------------------------------------------------------------------------------------===//
@@ -113,7 +104,7 @@ Value Elaborator::flat(ArrayRef<Value> values) {
   return parts.size() == 1 ? parts[0] : Value(ConcatOp::create(builder, loc(), ValueRange(parts), 0));
 }
 
-std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like) {
+std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like, Type element) {
   std::vector<Value> parts;
   int64_t at = 0;
   for (Value v : like) {
@@ -122,14 +113,16 @@ std::vector<Value> Elaborator::cut(Value flat, ArrayRef<Value> like) {
     if (like.size() > 1)
       part = SliceOp::create(builder, loc(), flat, ArrayRef<int64_t>{at}, ArrayRef<int64_t>{at + size},
                              ArrayRef<int64_t>{1});
-    parts.push_back(cast(reshape(part, shapeOf(v)), elementOf(v)));
+    parts.push_back(cast(reshape(part, shapeOf(v)), element ? element : elementOf(v)));
     at += size;
   }
   return parts;
 }
 
 // A direction in the form of `wrt`: weights tensor by tensor, or a flat vector cut up.
-std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, const char *what) {
+std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, const char *what, Type element) {
+  Restore<Type> exact(meeting, f64());
+  auto type = [&](Value like) { return element ? element : elementOf(like); };
   int64_t size = 0;
   for (Value w : wrt)
     size += typeOf(w).getNumElements();
@@ -143,16 +136,16 @@ std::vector<Value> Elaborator::vectorLike(const Val &v, ArrayRef<Value> wrt, con
       fail(std::string(what) + " has " + std::to_string(as<Weights>(v)->size()) +
            " numbers in other tensors than the " + std::to_string(size) + " that it meets");
     for (size_t i = 0; i < values.size(); ++i)
-      values[i] = cast(values[i], elementOf(wrt[i]));
+      values[i] = cast(values[i], type(wrt[i]));
     return values;
   }
   Value t = floatTensorOf(v, what);
   if (wrt.size() == 1 && shapeOf(t) == shapeOf(wrt[0]))
-    return {cast(t, elementOf(wrt[0]))};
+    return {cast(t, type(wrt[0]))};
   if (typeOf(t).getRank() != 1 || shapeOf(t)[0] != size)
     fail(std::string(what) + " must have the form of what it meets, or be a vector of its " + std::to_string(size) +
          " numbers; found " + describe(v));
-  return cut(t, wrt);
+  return cut(t, wrt, element);
 }
 
 Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
@@ -165,35 +158,49 @@ Val Elaborator::hessianProduct(const Operator &op, const Val &v) {
       JvpOp::create(builder, loc(), TypeRange(types), ValueRange(op.gradient), ValueRange(wrt), ValueRange(tangents));
   if (auto *t = as<Tensor>(v); t && !as<Tensor>(op.wrt))
     return tensor(flat(SmallVector<Value>(product.getResults())));
+  if (op.weak)
+    return weak(product.getResult(0));
   return like(op.wrt, SmallVector<Value>(product.getResults()));
 }
 
 namespace {
-// A study.dense whose body computes A v.
-Value dense(Elaborator &e, int64_t rows, int64_t columns, Type element, const std::function<Value(Value)> &product) {
-  auto type = e.tensorType({rows, columns}, element);
-  auto op = study::DenseOp::create(e.builder, e.loc(), type);
-  OpBuilder::InsertionGuard guard(e.builder);
-  Block *block = &op.getBody().emplaceBlock();
-  Value v = block->addArgument(RankedTensorType::get({columns}, element), e.loc());
-  e.builder.setInsertionPointToEnd(block);
-  Value result = product(v);
-  study::YieldOp::create(e.builder, e.loc(), ValueRange{result});
-  return op.getResult();
+// The rows f(e_0), f(e_1), ..., e_i being the i-th unit vector of [n]: [n, m]. One at a time, at run time.
+Value perUnitVector(Elaborator &e, int64_t n, Type element, const std::function<Value(Value)> &f) {
+  OpBuilder &builder = e.builder;
+  Region body;
+  Value row;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    Block *block = &body.emplaceBlock();
+    auto indices = RankedTensorType::get({n}, builder.getI32Type());
+    Value i = block->addArgument(RankedTensorType::get({1}, builder.getI32Type()), e.loc());
+    builder.setInsertionPointToEnd(block);
+    Value places = IotaOp::create(builder, e.loc(), indices, 0);
+    Value unit = e.cast(CompareOp::create(builder, e.loc(), "eq", places, e.broadcastTo(i, {n})), element);
+    row = f(unit);
+    row = e.reshape(row, {1, typeOf(row).getNumElements()});
+    study::YieldOp::create(builder, e.loc(), ValueRange{row});
+  }
+  auto op = study::BatchesOp::create(builder, e.loc(), TypeRange{e.tensorType({n, shapeOf(row)[1]}, elementOf(row))}, n,
+                                     1, builder.getArrayAttr({builder.getStringAttr("concat")}));
+  op.getBody().takeBody(body);
+  return op.getResult(0);
 }
 } // namespace
 
+// Symmetric, so that its rows are its columns.
 Val Elaborator::denseMatrix(const Operator &op) {
   std::vector<Value> wrt = differentiable(op.wrt, "hessian");
   int64_t size = 0;
   for (Value v : wrt)
     size += typeOf(v).getNumElements();
-  Type element = elementOf(wrt[0]);
-  return tensor(dense(*this, size, size, element, [&](Value v) {
-    Val product = hessianProduct(op, tensor(v));
-    Value r = as<Tensor>(product)->ssa;
-    return reshape(r, {size});
-  }));
+  Type element = elementOf(op.gradient[0]);
+  for (Value v : op.gradient)
+    if (elementOf(v).isF64())
+      element = f64();
+  Value matrix =
+      perUnitVector(*this, size, element, [&](Value v) { return as<Tensor>(hessianProduct(op, tensor(v)))->ssa; });
+  return op.weak ? weak(matrix) : tensor(matrix);
 }
 
 Val Elaborator::jacobian(const Val &of, const Val &wrt) {
@@ -204,25 +211,28 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
     flatten(of, all);
     out = flat(all);
   } else {
-    out = tensorOf(of, "a tensor to differentiate");
+    out = exactly(of, "a tensor to differentiate");
   }
   if (!isFloat(out))
     fail("`jacobian` differentiates numbers, found " + describe(of));
   requireFlow({out}, values, "jacobian");
-  int64_t rows = typeOf(out).getNumElements(), columns = 0;
+  int64_t columns = 0;
   for (Value v : values)
     columns += typeOf(v).getNumElements();
-  return tensor(dense(*this, rows, columns, elementOf(out), [&](Value v) {
-    std::vector<Value> tangents = cut(v, values);
-    auto product = JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
-                                 ValueRange(tangents));
-    return reshape(product.getResult(0), {rows});
-  }));
+  Value transposed = perUnitVector(*this, columns, elementOf(out), [&](Value v) {
+    return JvpOp::create(builder, loc(), TypeRange{out.getType()}, ValueRange{out}, ValueRange(values),
+                         ValueRange(cut(v, values)))
+        .getResult(0);
+  });
+  Value matrix = TransposeOp::create(builder, loc(), transposed, ArrayRef<int64_t>{1, 0});
+  return isWeak(of) ? weak(matrix) : tensor(matrix);
 }
 
 //===-- The objective -------------------------------------------------------------------------------------------===//
 
-// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice.
+// f(w): E's graph from W on, with w in W's place. f(W) is E itself, so nothing is computed twice. Derivatives that E
+// holds are those of E as a function of leaves: w may have been computed from what they differentiate in, but they hold
+// it constant.
 Val Elaborator::callObjective(const Objective &objective, const Val &weights, SourceRange range) {
   if (!as<Weights>(weights))
     fail(range, "the objective takes weights, found " + describe(weights));
@@ -235,14 +245,21 @@ Val Elaborator::callObjective(const Objective &objective, const Val &weights, So
     return objective.value;
   IRMapping mapping;
   for (size_t i = 0; i < given.size(); ++i) {
-    if (given[i].getType() != objective.arguments[i].getType())
+    if (shapeOf(given[i]) != shapeOf(objective.arguments[i]))
       fail(range, "the objective takes weights of the shapes it was made for");
+    if (elementOf(given[i]) != elementOf(objective.arguments[i]))
+      fail(range,
+           std::string("the objective takes weights of its own type, ") +
+               (elementOf(objective.arguments[i]).isF64() ? "f64, found f32" : "f32, found f64"),
+           elementOf(objective.arguments[i]).isF64() ? "`f64(w)`" : "`f32(w)`");
     mapping.map(objective.arguments[i], given[i]);
   }
   std::vector<Value> roots;
   flatten(objective.value, roots);
-  for (Operation *op : between(roots, objective.arguments))
-    builder.clone(*op, mapping);
+  for (Operation *op : flowBetween(objective.arguments, roots))
+    builder.clone(*op, mapping)->walk([&](DerivativeOpInterface derivative) {
+      derivative.getHeldMutable().append(ValueRange(given));
+    });
   std::vector<Value> results;
   for (Value root : roots)
     results.push_back(mapping.lookupOrDefault(root));

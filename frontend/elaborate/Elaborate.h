@@ -21,7 +21,8 @@ struct ElaborateOptions {
   bool quick = false;                     // top-level scalars take their `quick` values
   bool f64 = false;                       // the program's float type: f64 instead of f32
   std::map<std::string, double> settings; // --set NAME=VALUE
-  std::string dataDir;                    // paths in the file are relative to it; empty: the working directory
+  bool lint = false;   // refuses what `roundTrips` finds; so does HW_LINT in the environment, as tests set it
+  std::string dataDir; // paths in the file are relative to it; empty: the working directory
   enum Mode {
     Run,
     Bench,     // besides, one function a train and kind (forward, gradient, hvp), marked `hw.bench`

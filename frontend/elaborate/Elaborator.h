@@ -9,12 +9,14 @@
 
 #include "frontend/elaborate/Elaborate.h"
 #include "frontend/elaborate/Value.h"
+#include "ir/Precision.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/ScopeExit.h"
 
+#include <cmath>
 #include <functional>
 
 namespace hw::lang {
@@ -170,6 +172,11 @@ public:
   bool runBlock(const ast::Block &block, Scope::Type type = Scope::Block);
   bool runStatements(const std::vector<ast::StmtPtr> &statements);
   bool runStatement(const ast::Stmt &stmt);
+  // Counts what is elaborated: a statement, an expression, a round of a loop, also of one whose body is empty.
+  void countSteps() {
+    if (++statements > 3'000'000)
+      fail("this program unrolls to more than 3 million statements and expressions");
+  }
   void runAssign(const ast::Assign &stmt);
   void runFor(const ast::For &stmt, size_t clause, bool &didReturn);
   bool runBody(const ast::For &stmt, size_t clause);
@@ -205,6 +212,7 @@ public:
 
   //===-- Expressions -------------------------------------------------------------------------------------------===//
   Val eval(const ast::Expr &expr);
+  Val evalUnbounded(const ast::Expr &expr); // eval, before the result is found to be of a bearable size
   Val evalRef(const std::string &name, SourceRange range);
   Val evalBinary(const ast::Binary &expr);
   Val evalIndex(const ast::Index &expr);
@@ -216,6 +224,7 @@ public:
   //===-- Calls -------------------------------------------------------------------------------------------------===//
   Val call(const Val &callee, std::vector<Val> args, SourceRange range, std::map<std::string, Val> keywords = {},
            std::vector<SourceRange> ranges = {}, const std::string &boundTo = {}, bool piped = false);
+  Val applyBuiltin(const Builtin &builtin, Args &arguments);
   Val callFn(const Fn &fn, std::vector<Val> args, SourceRange range);
   Val callObjective(const Objective &objective, const Val &weights, SourceRange range);
   Val applyNet(const Net &net, std::vector<Val> args, SourceRange range);
@@ -226,14 +235,33 @@ public:
   std::string newPath(const std::string &base, bool bound);
 
   //===-- Numbers, tensors --------------------------------------------------------------------------------------===//
+  // A size in a shape, as a number.
+  Val sizeNumber(double size) {
+    auto n = std::make_shared<Number>();
+    n->known = size;
+    n->samples = sampleProbe && std::fmod(size, double(sampleProbe)) == 0;
+    return n;
+  }
   mlir::Location loc();
   mlir::Type f64() { return builder.getF64Type(); }
-  mlir::Type defaultFloat() { return options.f64 ? builder.getF64Type() : mlir::Type(builder.getF32Type()); }
+  mlir::Type programFloat() { return options.f64 ? builder.getF64Type() : mlir::Type(builder.getF32Type()); }
+  // The type that numbers, and tensors made of numbers alone, take here: what they meet decides (`Meeting`); what meets
+  // nothing is kept in the program's.
+  mlir::Type defaultFloat() { return meeting ? meeting : programFloat(); }
+  // `value` in the type that a place has in which it is kept: a column, a parameter, a loop's variable. The language
+  // says so, and `roundTrips` does not mind it.
+  mlir::Value kept(mlir::Value value, mlir::Type element);
+  mlir::Value kept(const Val &value, llvm::ArrayRef<int64_t> shape, mlir::Type element);
   mlir::RankedTensorType tensorType(llvm::ArrayRef<int64_t> shape, mlir::Type element);
   mlir::Value scalar(const Number &number); // tensor<f64>; boolean: tensor<i1>
-  mlir::Value scalarF64(const Val &value);  // a number or a rank-0 tensor, as tensor<f64>
+  void notOfSamples(const Number &number);
+  mlir::Value scalarF64(const Val &value); // a number or a rank-0 tensor, as tensor<f64>
   mlir::Value splat(llvm::ArrayRef<int64_t> shape, mlir::Type element, double value);
   mlir::Value cast(mlir::Value value, mlir::Type element);
+  /// The value as whole numbers of an integer type, from 0 to `count` - 1, or with `fromEnd` from -count, counted from
+  /// the end: known to be, or checked by the run. What `i32` made of floats is taken as it was before.
+  mlir::Value whole(mlir::Value value, int64_t count, bool fromEnd, mlir::Type element, const std::string &what,
+                    const std::string &outside);
   mlir::Value broadcastTo(mlir::Value value, llvm::ArrayRef<int64_t> shape);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape);
   mlir::Value binaryOp(Bin op, mlir::Value lhs, mlir::Value rhs);
@@ -267,13 +295,16 @@ public:
   void flatten(const Val &value, std::vector<mlir::Value> &to);
   Val unflatten(const Val &like, llvm::ArrayRef<mlir::Value> &values, const std::set<unsigned> &loops);
   // The tensors of `value`, of the types that flatten(like) has. `name` is for the message if they cannot have them.
+  // A variable keeps its type, so f64 for f32 is an error; what is `stored` (weights, states) takes the place's type.
   std::vector<mlir::Value> flattenLike(const Val &value, const Val &like, llvm::ArrayRef<mlir::Type> types,
-                                       const std::string &name, SourceRange range);
+                                       const std::string &name, SourceRange range, bool stored = false);
   bool carriable(const Val &value);
 
   //===-- Derivatives -------------------------------------------------------------------------------------------===//
   std::vector<mlir::Value> differentiable(const Val &value, const char *function);
   Val like(const Val &shape, llvm::ArrayRef<mlir::Value> values); // the values in the form of a net's weights, a tensor
+  mlir::Value exactly(const Val &value, const char *what);        // the tensor, numbers and what is made of them in f64
+  Val derivative(const Val &wrt, llvm::ArrayRef<mlir::Value> values, const Val &of, mlir::Type element);
   mlir::Value scalarLoss(const Val &value, const char *function);
   void requireFlow(llvm::ArrayRef<mlir::Value> of, llvm::ArrayRef<mlir::Value> wrt, const char *function);
   // Runs the body of `train` once in the current block; the scope of the turn is `turn`.
@@ -286,17 +317,16 @@ public:
                   int64_t batch, const std::string &label);
   void checkGradient(mlir::Value loss, llvm::ArrayRef<mlir::Value> weights, llvm::ArrayRef<std::string> names,
                      const std::string &table);
-  std::vector<mlir::Operation *> between(llvm::ArrayRef<mlir::Value> to, llvm::ArrayRef<mlir::Value> from);
-  bool reaches(mlir::Value of, llvm::ArrayRef<mlir::Value> from);
   Val gradient(const Val &of, const Val &wrt);
   Val hessianProduct(const Operator &op, const Val &v);
   Val denseMatrix(const Operator &op);
   Val jacobian(const Val &of, const Val &wrt);
   Val gradcheck(Args &args);
   // v [n] cut into tensors shaped as `like`.
-  std::vector<mlir::Value> cut(mlir::Value flat, llvm::ArrayRef<mlir::Value> like);
+  std::vector<mlir::Value> cut(mlir::Value flat, llvm::ArrayRef<mlir::Value> like, mlir::Type element = {});
   mlir::Value flat(llvm::ArrayRef<mlir::Value> values);
-  std::vector<mlir::Value> vectorLike(const Val &v, llvm::ArrayRef<mlir::Value> wrt, const char *what);
+  std::vector<mlir::Value> vectorLike(const Val &v, llvm::ArrayRef<mlir::Value> wrt, const char *what,
+                                      mlir::Type element = {});
 
   //===-- Random ------------------------------------------------------------------------------------------------===//
   Val random(Args &args);
@@ -309,7 +339,10 @@ public:
   mlir::Value rowsOf(mlir::Value whole,
                      mlir::Value rows); // whole[rows], computed from the bytes of a file where it can
   Val columnRows(const DataColumn &column, mlir::Value rows);
-  Val columnWhole(const DataColumn &column) { return tensor(column.whole, column.classes); }
+  Val columnWhole(const DataColumn &column) {
+    return column.exact ? weak(column.exact) : tensor(column.whole, column.classes);
+  }
+  Val addTo(Data &data, const std::string &name, const Val &value);
   Val sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text);
   const Data &dataOf(const Val &value, SourceRange range);
   void defineColumns(const Data &data, mlir::Value rows, SourceRange range);
@@ -350,6 +383,8 @@ public:
   unsigned inFunction = 0;
   int64_t sampleProbe = 0; // a batch size that nothing else has, while looking for the axis of the samples
   unsigned meanDepth = 0;
+  int64_t lastBatch = 0; // rows of an epoch's last batch, while its step is elaborated
+  mlir::Type meeting;    // see defaultFloat
 
   struct CallSite {
     const ast::Fn *fn;
@@ -363,6 +398,9 @@ public:
   std::map<const ast::Fn *, int> statefulness;
   size_t operations = 0, statements = 0;
   std::set<std::pair<uint32_t, std::string>> reported;
+  // Statements that failed so far. More than errors: one that is elaborated twice reports its error once, and one that
+  // uses what failed before reports none. What its body failed in is half built, and must not be gone on with.
+  size_t failures = 0;
   std::set<std::string> recorded; // the names of all tables of the file
   std::set<std::string> unsure;   // of those that a failed statement would have recorded
 };
@@ -378,6 +416,24 @@ public:
 private:
   T &variable;
   T old;
+};
+
+// While one operation looks at its operands: these decide which type numbers and weak tensors take in it. If all are
+// weak, they are f64, and so is the result, which is weak again.
+class Meeting {
+public:
+  // Bytes, masks and labels are of the program's type in arithmetic; what only moves elements leaves them as they are.
+  enum Whole { AreNumbers, AreIndices };
+  Meeting(Elaborator &e, llvm::ArrayRef<Val> operands, Whole whole = AreNumbers);
+  Val settle(const Val &result) const;
+  bool allWeak() const { return !strong; }
+
+private:
+  void add(const Val &value);
+  Elaborator &e;
+  mlir::Type strong;
+  bool hasWeak = false, hasWhole = false;
+  Restore<mlir::Type> restore;
 };
 
 class ScopeGuard {

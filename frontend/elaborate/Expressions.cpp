@@ -7,14 +7,28 @@ using namespace mlir;
 
 namespace hw::lang {
 
+// Lists and strings that grow round by round double their size with each: what they hold is bounded where it is made,
+// so that nothing which walks over a value needs a bound of its own.
 Val Elaborator::eval(const ast::Expr &expr) {
+  Val value = evalUnbounded(expr);
+  if (auto *l = as<List>(value)) {
+    if (l->depth > 100)
+      fail(expr.range, "these lists are nested more than 100 deep");
+    if (l->leaves > 1'000'000)
+      fail(expr.range, "this list holds more than 1 million values", "a tensor holds more: `zeros([n])`, `linspace`");
+  } else if (auto *s = as<String>(value); s && s->text.size() > 1'000'000) {
+    fail(expr.range, "this string is longer than 1 million bytes");
+  }
+  return value;
+}
+
+Val Elaborator::evalUnbounded(const ast::Expr &expr) {
   Restore<SourceRange> place(here);
   if (expr.range.source == file.source)
     here = expr.range;
   if (expr.kind != ast::ExprKind::Call)
     boundTo.clear();
-  if (++statements > 3'000'000)
-    fail("this program unrolls to more than 3 million expressions");
+  countSteps();
   using ast::as;
   using ast::ExprKind;
   switch (expr.kind) {
@@ -195,6 +209,14 @@ Val Elaborator::evalCall(const ast::Call &expr) {
 
 //===-- Indexing ------------------------------------------------------------------------------------------------===//
 
+// A list that is a tensor where one is wanted.
+static bool isStack(const Val &value) {
+  auto *list = as<List>(value);
+  return list && !list->tuple && !list->items.empty() && llvm::all_of(list->items, [](const Val &item) {
+           return as<Number>(item) || as<Tensor>(item) || isStack(item);
+         });
+}
+
 Val Elaborator::evalIndex(const ast::Index &expr) {
   Val base = eval(*expr.base);
   auto bound = [&](const ast::ExprPtr &e, int64_t otherwise) {
@@ -221,13 +243,29 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
     }
   };
 
+  // What stands at an index, evaluated once.
+  std::vector<Val> indices(expr.items.size());
+  for (auto [item, index] : llvm::zip_equal(expr.items, indices))
+    if (item.kind == ast::IndexItem::At)
+      index = eval(*item.index);
+  // A list of numbers or of tensors becomes a tensor where a tensor's index is meant.
+  auto isListIndex = [&] {
+    if (expr.items.size() != 1)
+      return false;
+    const ast::IndexItem &item = expr.items[0];
+    auto *n = as<Number>(indices[0]);
+    return item.kind == ast::IndexItem::Slice || (item.kind == ast::IndexItem::At && n && n->known);
+  };
+  if (isStack(base) && !isListIndex())
+    base = tensor(tensorOf(base, "a list that is indexed as a tensor"));
+
   if (auto *l = as<List>(base)) {
     if (expr.items.size() != 1)
-      fail("a list has one axis");
+      fail("a list of other things than numbers and tensors has one axis");
     const ast::IndexItem &item = expr.items[0];
     int64_t size = l->items.size();
     if (item.kind == ast::IndexItem::At) {
-      int64_t i = knownInt(eval(*item.index), "the index into a list");
+      int64_t i = knownInt(indices[0], "the index into a list");
       if (i < -size || i >= size)
         fail(item.range, "index " + std::to_string(i) + " is outside a list of " + std::to_string(size));
       return l->items[i < 0 ? i + size : i];
@@ -280,7 +318,7 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
     for (; count > 0; --count, ++axis)
       shape.push_back(shapeOf(v)[axis]);
   };
-  for (const ast::IndexItem &item : expr.items) {
+  for (auto [item, index] : llvm::zip_equal(expr.items, indices)) {
     switch (item.kind) {
     case ast::IndexItem::NewAxis:
       shape.push_back(1);
@@ -311,7 +349,6 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
       break;
     }
     case ast::IndexItem::At: {
-      Val index = eval(*item.index);
       auto *n = as<Number>(index);
       int64_t size = shapeOf(v)[axis];
       if (n && !n->boolean && n->known) {
@@ -324,8 +361,9 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
         ++axis; // and no axis in the shape
         break;
       }
-      Value indices;
-      if (auto *l = as<List>(index)) {
+      Value rows;
+      auto *l = as<List>(index);
+      if (l && llvm::all_of(l->items, [](const Val &one) { return as<Number>(one) && as<Number>(one)->known; })) {
         std::vector<int32_t> values;
         for (const Val &one : l->items) {
           int64_t i = knownInt(one, "an index");
@@ -337,17 +375,24 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
         if (values.empty())
           fail(item.range, "an index by an empty list gives nothing");
         auto type = RankedTensorType::get({int64_t(values.size())}, builder.getI32Type());
-        indices = ConstantOp::create(builder, loc(), type, DenseElementsAttr::get(type, ArrayRef<int32_t>(values)));
+        rows = ConstantOp::create(builder, loc(), type, DenseElementsAttr::get(type, ArrayRef<int32_t>(values)));
       } else {
-        indices = tensorOf(index, "an index");
-        if (elementOf(indices).isInteger(1))
+        rows = tensorOf(index, "an index");
+        if (elementOf(rows).isInteger(1))
           fail(item.range, "an index by a mask has a shape that only the run knows",
                "choose with `where(mask, a, b)`, or weigh with the mask: `sum(where(mask, x, 0))`");
-        if (isFloat(indices) && !n)
-          fail(item.range, "an index is a whole number or a tensor of labels, found " + describe(index));
-        indices = cast(indices, builder.getI32Type());
+        // (A list of numbers that only the run knows is a tensor of floats.)
+        if (isFloat(rows) && !n && !l)
+          fail(item.range, "an index is a whole number or a tensor of labels, found " + describe(index),
+               "`i32(x)` makes whole numbers of numbers");
+        auto *labels = as<Tensor>(index);
+        if (labels && labels->classes && labels->classes <= size) // each is an index
+          rows = cast(rows, builder.getI32Type());
+        else
+          rows = whole(rows, size, true, builder.getI32Type(), "index",
+                       "axis " + std::to_string(axis) + " of " + describe(base));
       }
-      gathers.push_back({int64_t(shape.size()), indices});
+      gathers.push_back({int64_t(shape.size()), rows});
       shape.push_back(size); // for now
       ++axis;
       break;
@@ -384,7 +429,7 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
       v = TransposeOp::create(builder, loc(), v, back);
     }
   }
-  return tensor(v, t->classes);
+  return t->weak ? weak(v) : tensor(v, t->classes);
 }
 
 //===-- Fields --------------------------------------------------------------------------------------------------===//
@@ -392,10 +437,10 @@ Val Elaborator::evalIndex(const ast::Index &expr) {
 Val Elaborator::evalField(const ast::Field &expr) {
   Val base = eval(*expr.base);
   const std::string &field = expr.field.text;
-  auto shapeList = [](ArrayRef<int64_t> shape) {
+  auto shapeList = [&](ArrayRef<int64_t> shape) {
     std::vector<Val> sizes;
     for (int64_t s : shape)
-      sizes.push_back(number(double(s)));
+      sizes.push_back(sizeNumber(double(s)));
     return list(std::move(sizes));
   };
   auto unknown = [&](std::vector<std::string> names) -> Val {
@@ -408,6 +453,8 @@ Val Elaborator::evalField(const ast::Field &expr) {
     fail(expr.field.range, describe(base) + " has no `" + field + "`" + (known.empty() ? "" : "; it has " + known),
          help);
   };
+  if (isStack(base) && (field == "shape" || field == "size" || field == "ndim" || field == "T"))
+    base = tensor(tensorOf(base, "a list that is read as a tensor"));
   switch (base->kind) {
   case Kind::Poison:
     throw Failure{};
@@ -416,14 +463,17 @@ Val Elaborator::evalField(const ast::Field &expr) {
     if (field == "shape")
       return shapeList(shapeOf(v));
     if (field == "size")
-      return number(double(typeOf(v).getNumElements()));
+      return sizeNumber(double(typeOf(v).getNumElements()));
     if (field == "ndim")
       return number(double(typeOf(v).getRank()));
     if (field == "T") {
       SmallVector<int64_t> order;
       for (int64_t i = typeOf(v).getRank(); i-- > 0;)
         order.push_back(i);
-      return order.size() < 2 ? base : tensor(TransposeOp::create(builder, loc(), v, order), as<Tensor>(base)->classes);
+      if (order.size() < 2)
+        return base;
+      v = TransposeOp::create(builder, loc(), v, order);
+      return as<Tensor>(base)->weak ? weak(v) : tensor(v, as<Tensor>(base)->classes);
     }
     return unknown({"shape", "size", "ndim", "T"});
   }
@@ -571,6 +621,7 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
     // The element's shape, from a copy that is thrown away.
     std::vector<int64_t> shape;
     Type element;
+    bool allWeak = false;
     try {
       {
         OpBuilder::InsertionGuard guard(builder);
@@ -578,7 +629,10 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
         builder.setInsertionPointToEnd(&scratch);
         ScopeGuard scopeGuard(*this, Scope::Block);
         bind(runtime(splat({}, f64(), 0), {id}));
-        Value v = floatTensorOf(eval(*expr.element), "a comprehension's elements");
+        Val value = eval(*expr.element);
+        Meeting meet(*this, {value});
+        allWeak = meet.allWeak();
+        Value v = floatTensorOf(value, "a comprehension's elements");
         shape.assign(shapeOf(v).begin(), shapeOf(v).end());
         element = elementOf(v);
       }
@@ -602,7 +656,7 @@ Val Elaborator::evalComprehension(const ast::Comprehension &expr) {
                                  ArrayRef<int64_t>{0});
       Value next = SelectOp::create(builder, loc(), all.getType(), mask, broadcastTo(v, shape), all);
       study::YieldOp::create(builder, loc(), ValueRange{next});
-      return tensor(op.getResult(0));
+      return allWeak ? weak(op.getResult(0)) : tensor(op.getResult(0));
     } catch (const NeedUnroll &need) {
       if (need.loop != id)
         throw;

@@ -99,6 +99,8 @@ void Elaborator::recordTable(const std::string &table, const std::vector<std::pa
                "`" + items[i].first + "`, " + describe(items[i].second) + ", has not the " + std::to_string(rows) +
                    " rows of what it is recorded with",
                "record it in a table of its own");
+  // A row of constants is a step of the plan all the same, and takes as much memory as many operations.
+  operations += 50;
   study::RecordOp::create(builder, loc(), table, ValueRange(operands), builder.getArrayAttr(columns),
                           constants.getDictionary(builder.getContext()), builder.getArrayAttr({}), rows, hidden);
 }

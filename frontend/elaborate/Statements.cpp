@@ -66,6 +66,7 @@ void Elaborator::fail(SourceRange range, std::string message, std::string help) 
 }
 
 void Elaborator::report(const Failure &failure) {
+  ++failures;
   if (!failure.diagnostic)
     return;
   const Diagnostic &d = *failure.diagnostic;
@@ -196,6 +197,14 @@ std::optional<Elaborated> Elaborator::run() {
     diagnostics.error({}, "the compiler made an invalid program from this file (a defect of the compiler): " + problem);
     return std::nullopt;
   }
+  if (options.lint || std::getenv("HW_LINT"))
+    for (Operation *op : roundTrips(*module)) {
+      std::string place;
+      llvm::raw_string_ostream(place) << op->getLoc();
+      diagnostics.error({}, "an f64 value was rounded to f32 on its way (a defect of the compiler): " + place);
+      return std::nullopt;
+    }
+  eraseKept(*module);
   Elaborated result;
   result.module = std::move(module);
   result.settings = std::move(settings);
@@ -212,7 +221,10 @@ void Elaborator::poison(const ast::Stmt &stmt) {
       set(target);
   else if (auto *s = ast::as<ast::Data>(stmt))
     define(s->name.text, bad);
-  else if (ast::as<ast::Train>(stmt)) {
+  else if (auto *s = ast::as<ast::For>(stmt)) {
+    for (const std::string &name : rebound(s->body))
+      assign(name, bad);
+  } else if (ast::as<ast::Train>(stmt)) {
     // The net keeps its weights, so that what follows is still checked.
   } else if (auto *s = ast::as<ast::Record>(stmt)) {
     // The table's columns are known all the same.
@@ -250,8 +262,7 @@ bool Elaborator::runStatement(const ast::Stmt &stmt) {
   Restore<SourceRange> place(here);
   if (stmt.range.source == file.source)
     here = stmt.range;
-  if (++statements > 3'000'000)
-    fail("this program unrolls to more than 3 million statements");
+  countSteps();
   using ast::as;
   using ast::StmtKind;
   if (inFunction) {
@@ -609,11 +620,13 @@ bool Elaborator::runUnrolled(const ast::For &stmt, size_t clause, const Val &ite
       start[0] = i;
       limit[0] = i + 1;
       Value row = SliceOp::create(builder, loc(), rows, start, limit, stride);
-      items.push_back(tensor(reshape(row, shapeOf(rows).drop_front())));
+      row = reshape(row, shapeOf(rows).drop_front());
+      items.push_back(isWeak(iterable) ? weak(row) : tensor(row, as<Tensor>(iterable)->classes));
     }
   }
   size_t depth = loops.size();
   for (size_t i = 0; i < items.size(); ++i) {
+    countSteps();
     ScopeGuard guard(*this, Scope::Block);
     std::vector<Val> values = apart(*this, c.names, items[i], c.range);
     for (size_t k = 0; k < values.size(); ++k) {
@@ -670,6 +683,7 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
     for (const std::string &name : carried)
       findScope(name, scope)->names[name] = unflatten(before[name], rest, ids);
   };
+  size_t failuresBefore = failures;
   try {
     OpBuilder::InsertionGuard guard(builder);
     Block *block = &op.getBody().emplaceBlock();
@@ -688,8 +702,9 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
         value = binary(Bin::Add, rows->first, binary(Bin::Mul, step, runtime(index, {id})));
       } else {
         Value row = GatherOp::create(builder, loc(), rows->ssa, cast(index, builder.getI32Type()));
-        value =
-            typeOf(row).getRank() == 0 && isFloat(row) ? runtime(cast(row, f64()), {id}) : tensor(row, rows->classes);
+        value = typeOf(row).getRank() == 0 && isFloat(row) ? runtime(cast(row, f64()), {id})
+                : rows->weak                               ? weak(row)
+                                                           : tensor(row, rows->classes);
       }
       ScopeGuard scopeGuard(*this, Scope::Block);
       if (c.names.size() != 1)
@@ -700,14 +715,14 @@ void Elaborator::runLoop(const ast::For &stmt, size_t clause, const Val &iterabl
       llvm::scope_exit pop([&] { loops.resize(depth); });
       runBody(stmt, clause);
     }
+    if (failures != failuresBefore)
+      throw Failure{}; // reported in the body
     std::vector<Value> next;
     ArrayRef<Type> rest = types;
     for (const std::string &name : carried) {
       std::vector<Value> old;
       flatten(before[name], old);
       Val now = lookup(name);
-      if (now->kind == Kind::Poison)
-        throw Failure{};
       auto values = flattenLike(now, before[name], rest.take_front(old.size()),
                                 "`" + name + "`, carried around this loop,", c.range);
       rest = rest.drop_front(old.size());

@@ -1,5 +1,6 @@
 // train, minimize, every, stop when; and evaluating nets, whose state a step commits.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 using namespace mlir;
 
@@ -88,7 +89,7 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   {
     Restore<SourceRange> at(here);
     here = stmt.objective->range;
-    if (!reaches(e, w))
+    if (!reaches(w, e))
       fail("what is minimised does not depend on the weights of `" +
                (stmt.over ? std::string(stmt.over->range.text()) : step->nets[0].name) + "`",
            "compute it in this step from the net that is trained: `mse(" + step->nets[0].name + "(x), y)`");
@@ -112,6 +113,10 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   NetContext context;
   context.mode = NetContext::Optimiser;
   context.filling = step->trial;
+  context.element = builder.getF32Type();
+  for (Value v : w)
+    if (elementOf(v).isF64())
+      context.element = f64();
   if (step->trial) {
     context.code = std::make_shared<NetCode>();
     step->optimisers.push_back({fn->name(), context.code, {}, {}});
@@ -132,7 +137,7 @@ void Elaborator::runMinimize(const ast::Minimize &stmt) {
   for (Value v : w)
     types.push_back(v.getType());
   std::vector<Value> next =
-      flattenLike(result, weights, types, "what `" + fn->name() + "` returns", stmt.optimizer->range);
+      flattenLike(result, weights, types, "what `" + fn->name() + "` returns", stmt.optimizer->range, true);
   for (size_t i = 0; i < places.size(); ++i)
     step->nets[places[i].net].next[places[i].index] = next[i];
   Step::Optimiser &slot = step->optimisers[k];
@@ -312,13 +317,13 @@ void Elaborator::runTrain(const ast::Train &stmt) {
   std::map<std::string, bool> stepScalars; // assigned in the step: whether it is a scalar
   std::set<std::string> stepNames;
   assignedInStep(stmt.body.statements, stepNames);
-  size_t errorsBefore = diagnostics.errorCount();
+  size_t failuresBefore = failures;
   std::vector<std::set<size_t>> changed(initial.size());
   auto commits = [&](const Step &s, const std::function<void(int, size_t, const Val &)> &f) {
     for (const Step::Evaluation &evaluation : s.evaluations) {
       bool minimised = false;
       for (const Val &objective : s.objectives)
-        minimised = minimised || reaches(as<Tensor>(objective)->ssa, evaluation.outputs);
+        minimised = minimised || reaches(evaluation.outputs, as<Tensor>(objective)->ssa);
       if (minimised)
         for (auto &[index, value] : evaluation.next)
           f(evaluation.trained, index, value);
@@ -347,7 +352,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
       });
     }
     progress = std::move(before);
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{}; // reported in the body
     if (trial.objectives.empty())
       fail(stmt.range, "this `train` minimises nothing", "add `minimize loss with adam(lr = 1e-3)` to its body");
@@ -567,7 +572,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
           recordTable(hiddenTables[k], items, 0, {}, true, here);
       }
     });
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{};
     here = trainHere;
     std::vector<std::map<size_t, Value>> next(initial.size());
@@ -589,8 +594,10 @@ void Elaborator::runTrain(const ast::Train &stmt) {
     study::YieldOp::create(builder, loc(), ValueRange(yields));
   };
   fillStep(op.getStep(), batch);
-  if (batch && data.rows % batch)
+  if (batch && data.rows % batch) {
+    Restore<int64_t> last(lastBatch, data.rows % batch);
     fillStep(op.getTail(), data.rows % batch);
+  }
 
   for (size_t k = 0; k < trial.everies.size(); ++k) {
     const ast::Every &every = *trial.everies[k];
@@ -634,7 +641,7 @@ void Elaborator::runTrain(const ast::Train &stmt) {
       }
       runBlock(every.body);
     }
-    if (diagnostics.errorCount() != errorsBefore)
+    if (failures != failuresBefore)
       throw Failure{};
     here = every.range;
     std::vector<Value> yields;

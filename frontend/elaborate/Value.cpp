@@ -1,6 +1,8 @@
 // Values: construction, and how messages and tables print them.
 #include "frontend/elaborate/Elaborator.h"
 
+#include "llvm/Support/MathExtras.h"
+
 #include <charconv>
 #include <cmath>
 
@@ -34,6 +36,18 @@ Val tensor(mlir::Value ssa, int64_t classes) {
   return t;
 }
 
+Val weak(mlir::Value ssa) {
+  auto t = std::make_shared<Tensor>();
+  t->ssa = ssa;
+  t->weak = elementOf(ssa).isF64();
+  return t;
+}
+
+bool isWeak(const Val &value) {
+  auto *t = as<Tensor>(value);
+  return t && t->weak;
+}
+
 Val string(std::string text) {
   auto s = std::make_shared<String>();
   s->text = std::move(text);
@@ -43,6 +57,11 @@ Val string(std::string text) {
 Val list(std::vector<Val> items, bool tuple) {
   auto l = std::make_shared<List>();
   l->items = std::move(items);
+  for (const Val &item : l->items) {
+    auto *inner = as<List>(item);
+    l->depth = std::max(l->depth, inner ? inner->depth + 1 : 1);
+    l->leaves = llvm::SaturatingAdd(l->leaves, inner ? std::max<size_t>(inner->leaves, 1) : 1);
+  }
   l->tuple = tuple;
   return l;
 }

@@ -59,6 +59,7 @@ struct String : ObjectOf<Kind::String> {
 struct Number : ObjectOf<Kind::Number> {
   std::optional<double> known;    // its value, where compiling knows it
   bool boolean = false;           // True, False or a comparison of numbers
+  bool samples = false;           // depends on how many samples there are, while a batch is probed
   std::set<std::string> settings; // the top-level scalars that `known` depends on
   std::set<unsigned> loops;       // the run-time loops whose variable it depends on
   mlir::Value ssa;                // tensor<f64> (boolean: tensor<i1>); null: the constant `known`
@@ -67,6 +68,8 @@ struct Number : ObjectOf<Kind::Number> {
 struct List : ObjectOf<Kind::List> {
   std::vector<Val> items;
   bool tuple = false;
+  unsigned depth = 1; // of lists in lists
+  size_t leaves = 0;  // what a walk over all of it visits: the same list twice counts twice
 };
 
 // a..b, both included
@@ -76,6 +79,7 @@ struct Range : ObjectOf<Kind::Range> {
 
 struct Tensor : ObjectOf<Kind::Tensor> {
   mlir::Value ssa;
+  bool weak = false;   // made of numbers alone: f64, and as weak as these
   int64_t classes = 0; // > 0: class numbers 0..classes-1
   // of linspace(first, last, count): a loop over it takes exact f64 values
   Val first, last;
@@ -142,7 +146,8 @@ struct Weights : ObjectOf<Kind::Weights> {
 struct DataColumn {
   std::string name;
   mlir::Value whole;
-  int64_t classes; // of labels, else 0
+  int64_t classes;        // of labels, else 0
+  mlir::Value exact = {}; // of one that is made of numbers alone: these, in f64
 };
 
 struct Data : ObjectOf<Kind::Data> {
@@ -165,12 +170,15 @@ struct Column : ObjectOf<Kind::Column> {
 struct Operator : ObjectOf<Kind::Operator> {
   std::vector<mlir::Value> gradient; // of `of`, one a tensor of wrt
   Val wrt;                           // Net, Weights or Tensor
+  bool weak = false;                 // as a tensor
 };
 
 Val number(double value);
 Val boolean(bool value);
 Val runtime(mlir::Value ssa, std::set<unsigned> loops = {});
 Val tensor(mlir::Value ssa, int64_t classes = 0);
+Val weak(mlir::Value ssa);     // f64
+bool isWeak(const Val &value); // a tensor that is made of numbers alone
 Val string(std::string text);
 Val list(std::vector<Val> items, bool tuple = false);
 Val none();

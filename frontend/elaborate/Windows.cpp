@@ -17,11 +17,11 @@ int64_t step(Elaborator &e, const Val &value, int64_t least, const std::string &
   return n;
 }
 
-/// A number, the same along each axis, or a list of one an axis. Null: `otherwise`.
+/// A number, the same along each axis, or a list of one per axis. Not given: `otherwise`, if there is such a thing.
 SmallVector<int64_t> perAxis(Elaborator &e, const Val &value, size_t axes, int64_t least, const std::string &what,
-                             ArrayRef<int64_t> otherwise) {
-  if (!value || as<None>(value))
-    return SmallVector<int64_t>(otherwise);
+                             std::optional<ArrayRef<int64_t>> otherwise = {}) {
+  if (otherwise && (!value || as<None>(value)))
+    return SmallVector<int64_t>(*otherwise);
   auto *list = as<List>(value);
   if (!list)
     return SmallVector<int64_t>(axes, step(e, value, least, what));
@@ -40,7 +40,7 @@ Padding paddingOf(Elaborator &e, const Val &value, size_t axes) {
   SmallVector<int64_t> none(axes, 0);
   auto *list = value ? as<List>(value) : nullptr;
   if (!list || list->items.size() != axes || llvm::none_of(list->items, [](const Val &v) { return as<List>(v); })) {
-    auto both = perAxis(e, value, axes, 0, "`padding`", none);
+    auto both = perAxis(e, value, axes, 0, "`padding`", ArrayRef(none));
     return {both, both};
   }
   Padding padding;
@@ -102,8 +102,8 @@ Pool poolOf(Elaborator &e, Args &a) {
   auto *list = as<List>(a.positional[1]);
   requireImages(e, pool.x, list ? list->items.size() : 0, "pooling");
   size_t axes = shapeOf(pool.x).size() - 2;
-  pool.window = perAxis(e, a.positional[1], axes, 1, "the size of a window", {});
-  pool.stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", pool.window);
+  pool.window = perAxis(e, a.positional[1], axes, 1, "the size of a window");
+  pool.stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", ArrayRef(pool.window));
   pool.padding = paddingOf(e, a.keyword("padding"), axes);
   SmallVector<int64_t> shape(shapeOf(pool.x));
   requireRoom(e, pool.x, pool.padding);
@@ -157,8 +157,8 @@ Val conv(Elaborator &e, Args &a) {
     e.fail("the weight " + shapeText(kernel) + " reads " + std::to_string(kernel[1] * groups) +
            " channels, but the input " + shapeText(in) + " has " + std::to_string(in[1]));
   SmallVector<int64_t> ones(axes, 1), shape{in[0], kernel[0]};
-  auto stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", ones);
-  auto dilation = perAxis(e, a.keyword("dilation"), axes, 1, "`dilation`", ones);
+  auto stride = perAxis(e, a.keyword("stride"), axes, 1, "`stride`", ArrayRef(ones));
+  auto dilation = perAxis(e, a.keyword("dilation"), axes, 1, "`dilation`", ArrayRef(ones));
   Padding padding = paddingOf(e, a.keyword("padding"), axes);
   requireRoom(e, x, padding);
   for (size_t i = 0; i < axes; ++i) {
@@ -185,7 +185,7 @@ Val windowSum(Elaborator &e, Args &a) {
 }
 
 Val pair(Elaborator &e, Args &a) {
-  auto both = perAxis(e, a.positional[0], 2, 1, "the size of a kernel or a window", {});
+  auto both = perAxis(e, a.positional[0], 2, 1, "the size of a kernel or a window");
   return list({number(double(both[0])), number(double(both[1]))});
 }
 

@@ -1,4 +1,5 @@
 #include "runtime/formats/ByteReader.h"
+#include "runtime/formats/Inputs.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -76,7 +77,7 @@ struct ByteReader::State {
   }
 };
 
-ByteReader::ByteReader(const std::string &path, bool gunzip) : state(std::make_unique<State>()) {
+ByteReader::ByteReader(const std::string &path, bool gunzip, Whose whose) : state(std::make_unique<State>()) {
   State &s = *state;
   s.place = inQuotes(path);
   if (path.empty())
@@ -97,6 +98,8 @@ ByteReader::ByteReader(const std::string &path, bool gunzip) : state(std::make_u
   if (!S_ISREG(info.st_mode))
     fail("{} is not an ordinary file; copy its contents into one", s.place);
   s.fileSize = static_cast<uint64_t>(info.st_size);
+  if (whose == Whose::users)
+    rememberInput(path, "a file");
 
   unsigned char magic[2];
   bool compressed = gunzip && s.fileSize >= 2 && pread(s.fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;

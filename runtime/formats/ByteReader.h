@@ -11,8 +11,12 @@ namespace hw {
 
 class ByteReader {
 public:
+  enum class Whose {
+    users, ///< nothing that this process writes replaces it
+    run    ///< the run's own, which it writes anew
+  };
   /// Opens a regular file. Throws hw::Error where there is none (a folder, a pipe, no permission).
-  explicit ByteReader(const std::string &path, bool gunzip = true);
+  explicit ByteReader(const std::string &path, bool gunzip = true, Whose whose = Whose::users);
   ~ByteReader();
   ByteReader(const ByteReader &) = delete;
   ByteReader &operator=(const ByteReader &) = delete;

@@ -1,4 +1,5 @@
 #include "runtime/formats/OutDir.h"
+#include "runtime/formats/Inputs.h"
 #include "runtime/formats/Text.h"
 
 #include <algorithm>
@@ -48,7 +49,7 @@ struct Descriptor {
   }
 };
 
-/// ASCII only: enough that "Loss.svg" and "loss.svg" are kept apart where case does not count.
+/// ASCII only: enough that "Loss.svg" and "loss.svg" are kept apart on file systems where case does not count.
 std::string lower(std::string text) {
   for (char &c : text)
     if (c >= 'A' && c <= 'Z')
@@ -118,11 +119,33 @@ bool isTemporaryName(std::string_view name) {
 }
 } // namespace
 
+/// Whether "a" and "A" are one file in this folder: on FAT, on shares of other systems. Linux's own tell case apart.
+static bool ignoresCase(int folder) {
+  const std::string name = temporaryName("case", 0);
+  Descriptor file(openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (file.fd < 0)
+    return false; // the first file that is written says why
+  std::string other = name;
+  std::transform(other.begin(), other.end(), other.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c; });
+  struct stat mine, its;
+  const bool isOne = fstat(file.fd, &mine) == 0 && fstatat(folder, other.c_str(), &its, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     mine.st_ino == its.st_ino && mine.st_dev == its.st_dev;
+  unlinkat(folder, name.c_str(), 0);
+  return isOne;
+}
+
 struct AtomicFile::State {
   Descriptor folder;
   std::string name, temporary, path, place;
   Descriptor file;
-  bool committed = false;
+  bool committed = false, inPlace = false;
+  Over over = Over::outputs;
+
+  void refuseInputs() const {
+    if (over == Over::outputs)
+      refuseInput(folder.fd, name, place);
+  }
 
   ~State() {
     if (!committed && file.fd >= 0)
@@ -130,29 +153,69 @@ struct AtomicFile::State {
   }
 };
 
-void refuseDevice(int folder, const std::string &name, std::string_view place) {
-  struct stat there;
-  if (fstatat(folder, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-      (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode) || S_ISSOCK(there.st_mode)))
+namespace {
+void refuseDevice(const struct stat &there, std::string_view place) {
+  if (S_ISCHR(there.st_mode) || S_ISBLK(there.st_mode) || S_ISFIFO(there.st_mode) || S_ISSOCK(there.st_mode))
     fail("{} is a device or a pipe, which would be replaced by a file; choose another name", place);
 }
 
-AtomicFile::AtomicFile(int folder, std::string name, std::string path) : state(std::make_unique<State>()) {
+/// outputPath() but for what is read.
+std::string followed(const std::string &path) {
+  const std::string place = inQuotes(path, 1000);
+  struct stat there, itself;
+  if (lstat(path.c_str(), &itself) != 0)
+    return path; // a new file, or what is wrong shows when it is made
+  if (stat(path.c_str(), &there) != 0)
+    fail("{} is a link that leads nowhere ({}): remove it, or choose another name", place, std::strerror(errno));
+  refuseDevice(there, place);
+  if (S_ISDIR(there.st_mode))
+    fail("{} is a folder, which is in its way; name a file", place);
+  if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0)
+    fail("{} may not be written: {}; change its permissions, or choose another name", place, std::strerror(errno));
+  if (!S_ISLNK(itself.st_mode))
+    return path;
+  std::error_code error;
+  const std::string real = std::filesystem::canonical(path, error).string();
+  if (error)
+    fail("{} cannot be written: {}", place, error.message());
+  return real;
+}
+} // namespace
+
+std::string outputPath(const std::string &path) {
+  std::string real = followed(path);
+  refuseInput(AT_FDCWD, real, inQuotes(path, 1000));
+  return real;
+}
+
+AtomicFile::AtomicFile(int folder, std::string name, std::string path, Over over) : state(std::make_unique<State>()) {
   State &s = *state;
   s.folder = Descriptor(folder);
   s.name = std::move(name);
   s.path = std::move(path);
   s.place = inQuotes(s.path, 1000);
-  refuseDevice(s.folder.fd, s.name, s.place);
+  struct stat there;
+  const bool exists = fstatat(s.folder.fd, s.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0;
+  if (exists)
+    refuseDevice(there, s.place);
+  s.over = over;
+  s.refuseInputs();
   for (unsigned attempt = 0;; ++attempt) {
     s.temporary = temporaryName(s.name, attempt);
     s.file = Descriptor(
         openat(s.folder.fd, s.temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (s.file.fd >= 0)
-      return;
+      break;
     if (errno != EEXIST || attempt == 1000)
       fail("{} cannot be written: {}; choose another folder", s.place, std::strerror(errno));
   }
+  if (over != Over::itself || !exists)
+    return;
+  // Another owner's file, or one of several hard links, stays the file that it is: only its contents are new.
+  s.inPlace = there.st_nlink > 1 || (fchown(s.file.fd, there.st_uid, there.st_gid) != 0 &&
+                                     (there.st_uid != geteuid() || there.st_gid != getegid()));
+  if (!s.inPlace && fchmod(s.file.fd, there.st_mode & 07777) != 0)
+    fail("{} cannot be written: {}", s.place, std::strerror(errno));
 }
 
 namespace {
@@ -169,8 +232,10 @@ int openFolderOf(const std::string &path) {
 }
 } // namespace
 
-AtomicFile::AtomicFile(const std::string &path)
-    : AtomicFile(openFolderOf(path), std::filesystem::path(path).filename().string(), path) {}
+AtomicFile::AtomicFile(const std::string &path, Over over) : AtomicFile(followed(path), path, over) {}
+
+AtomicFile::AtomicFile(const std::string &real, const std::string &shown, Over over)
+    : AtomicFile(openFolderOf(real), std::filesystem::path(real).filename().string(), shown, over) {}
 
 AtomicFile::~AtomicFile() = default;
 AtomicFile::AtomicFile(AtomicFile &&) noexcept = default;
@@ -182,6 +247,28 @@ void AtomicFile::write(const void *data, size_t n) { writeAll(state->file.fd, da
 
 void AtomicFile::commit(bool durable) {
   State &s = *state;
+  s.refuseInputs(); // again: a timeline's file is opened before the data
+  const auto check = [&](bool ok) {
+    if (!ok)
+      fail("{} cannot be written: {}", s.place, std::strerror(errno));
+  };
+  if (s.inPlace) {
+    // The copy under the temporary name is complete and on the disk before the file is touched.
+    check(fsync(s.file.fd) == 0 || errno == EINVAL || errno == EROFS);
+    const Descriptor from(openat(s.folder.fd, s.temporary.c_str(), O_RDONLY | O_CLOEXEC));
+    const Descriptor to(openat(s.folder.fd, s.name.c_str(), O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+    check(from.fd >= 0 && to.fd >= 0);
+    char buffer[1 << 16];
+    off_t size = 0;
+    for (ssize_t got; (got = read(from.fd, buffer, sizeof buffer)) != 0; size += got) {
+      check(got > 0);
+      writeAll(to.fd, buffer, static_cast<size_t>(got), s.place);
+    }
+    check(ftruncate(to.fd, size) == 0 && (fsync(to.fd) == 0 || errno == EINVAL || errno == EROFS));
+    unlinkat(s.folder.fd, s.temporary.c_str(), 0);
+    s.committed = true;
+    return;
+  }
   if (durable && fsync(s.file.fd) != 0 && errno != EINVAL && errno != EROFS)
     fail("{} cannot be written: {}", s.place, std::strerror(errno));
   if (renameat(s.folder.fd, s.temporary.c_str(), s.folder.fd, s.name.c_str()) != 0)
@@ -245,12 +332,15 @@ struct OutDir::State {
   Descriptor folder;
   std::mutex names;                                      // of all below
   std::map<std::string, std::string, std::less<>> stems; // name given → name used
-  std::map<std::string, std::string> stemOwner;          // lower-case stem → name given
-  std::map<std::string, std::string> fileOwner;          // lower-case file → name given
+  bool ignoresCase = false;                              // the file system
+  std::map<std::string, std::string> stemOwner;          // identity of a stem → name given
+  std::map<std::string, std::string> fileOwner;          // identity of a file → name given
   std::vector<std::pair<std::string, std::string>> requests;
 
+  /// Equal where the file system has one file for both.
+  std::string identity(const std::string &name) const { return ignoresCase ? lower(name) : name; }
   bool taken(const std::map<std::string, std::string> &owners, const std::string &key, std::string_view name) const {
-    auto it = owners.find(lower(key));
+    auto it = owners.find(identity(key));
     return it != owners.end() && it->second != name;
   }
 };
@@ -287,6 +377,7 @@ OutDir::OutDir(const std::string &path, Existing existing) : state(std::make_uni
     fail("the folder {} cannot be looked into: {}; choose another with --out", place, error.message());
   if (existing == Existing::refuse && !s.wasEmpty)
     fail("the folder {} already holds results; choose another with --out, or replace them with --force", place);
+  s.ignoresCase = ignoresCase(s.folder.fd);
 }
 
 OutDir::~OutDir() = default;
@@ -315,10 +406,10 @@ std::string OutDir::fileName(std::string_view name, std::string_view extension) 
          ++i)
       stem = fmt::format("{}-{}", base, i);
     s.stems.emplace(name, stem);
-    s.stemOwner.emplace(lower(stem), name);
+    s.stemOwner.emplace(s.identity(stem), name);
   }
   std::string file = stem + std::string(extension);
-  if (s.fileOwner.emplace(lower(file), name).second)
+  if (s.fileOwner.emplace(s.identity(file), name).second)
     s.requests.emplace_back(name, extension);
   return file;
 }
@@ -332,11 +423,17 @@ AtomicFile OutDir::create(std::string_view name, std::string_view extension) {
   int folder = fcntl(state->folder.fd, F_DUPFD_CLOEXEC, 0);
   if (folder < 0)
     fail("{} cannot be written: {}", inQuotes(state->path + "/" + file, 1000), std::strerror(errno));
-  return AtomicFile(folder, file, state->path + "/" + file);
+  return AtomicFile(folder, file, state->path + "/" + file, AtomicFile::Over::outputs);
+}
+
+void OutDir::refuseInputs(std::string_view name, std::string_view extension) const {
+  const std::string file = sanitised(name) + std::string(extension);
+  refuseInput(state->folder.fd, file, inQuotes(state->path + "/" + file, 1000));
 }
 
 std::string OutDir::makeWay(std::string_view name, std::string_view extension) {
   std::string file = fileName(name, extension);
+  refuseInput(state->folder.fd, file, inQuotes(state->path + "/" + file, 1000));
   if (unlinkat(state->folder.fd, file.c_str(), 0) != 0 && errno != ENOENT)
     fail("{} cannot be replaced: {}; remove it or choose another folder with --out",
          inQuotes(state->path + "/" + file, 1000), std::strerror(errno));

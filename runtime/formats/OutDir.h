@@ -14,16 +14,22 @@
 
 namespace hw {
 
-/// Throws if `name` in the folder (a descriptor, or AT_FDCWD) is a device or a pipe: renaming would put a file in its
-/// place, and root's `-o /dev/null` must not end /dev/null. `place`: the path in quotes, for the sentence.
-void refuseDevice(int folder, const std::string &name, std::string_view place);
+/// Where a file goes that the user named as an output: the path itself, or what a symbolic link of that name leads to.
+/// Throws one sentence if a file there is not to be replaced: a folder, a device or a pipe (renaming would put a file
+/// in its place, and root's `-o /dev/null` must not end /dev/null), what may not be written, and what this process
+/// reads.
+std::string outputPath(const std::string &path);
 
 /// A file that appears under its name complete or not at all: written under a temporary name beside it, flushed to the
 /// disk and renamed by commit(). Destroyed without commit(), it leaves nothing.
 class AtomicFile {
 public:
-  /// Throws if the folder of `path` is missing or not writable.
-  explicit AtomicFile(const std::string &path);
+  enum class Over {
+    outputs, ///< what this process reads is not replaced; the file gets the mode of a new one
+    itself   ///< it is what was read, written anew: the mode, the owner and hard links stay
+  };
+  /// For a path that the user names: as outputPath() says. Throws too if its folder is missing or not writable.
+  explicit AtomicFile(const std::string &path, Over over = Over::outputs);
   ~AtomicFile();
   AtomicFile(AtomicFile &&) noexcept;
   AtomicFile &operator=(AtomicFile &&) = delete;
@@ -38,7 +44,8 @@ public:
 private:
   friend class OutDir;
   struct State;
-  AtomicFile(int folder, std::string name, std::string path);
+  AtomicFile(const std::string &real, const std::string &shown, Over over);
+  AtomicFile(int folder, std::string name, std::string path, Over over);
   std::unique_ptr<State> state;
 };
 
@@ -83,9 +90,9 @@ public:
 
   /// A name for a file of this folder that is safe everywhere: letters (any script), digits, space and -_,=.()[]+ are
   /// kept, everything else becomes _, leading dots and dashes go, long names are cut, an empty one is "untitled". The
-  /// same `name` gives the same answer; two names never share a file, also where case does not count. `extension` with
-  /// its dot:
-  /// ".csv", ".plot.csv". No folder in it; path() + "/" + fileName() is the path.
+  /// same `name` gives the same answer; two names never share a file: the second gets a number. Names that differ by
+  /// case alone need none, unless the file system does not tell case apart. `extension` with its dot: ".csv",
+  /// ".plot.csv". No folder in it; path() + "/" + fileName() is the path.
   std::string fileName(std::string_view name, std::string_view extension);
   /// fileName() with the folder before it.
   std::string path(std::string_view name, std::string_view extension);
@@ -98,6 +105,8 @@ public:
   AtomicFile create(std::string_view name, std::string_view extension);
   /// A file that grows. A file or link of that name is removed first.
   StreamFile stream(std::string_view name, std::string_view extension);
+  /// Throws one sentence if a file of that name in the folder is one that this process reads. The name is not taken.
+  void refuseInputs(std::string_view name, std::string_view extension) const;
   /// Makes way for a file that another program will write under fileName(): removes what is there, also a link.
   std::string makeWay(std::string_view name, std::string_view extension);
 

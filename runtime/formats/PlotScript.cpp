@@ -18,10 +18,16 @@ namespace {
 
 /// A gnuplot string. Plain words stand in single quotes, where nothing is special. A text with anything that gnuplot
 /// could take for more (quotes, backquotes, macros, braces, formats) is written in double quotes with those characters
-/// as octal escapes, so that they never occur in the script: doubling a single quote is documented, but gnuplot 5.4
-/// ends a string that starts with a doubled quote, or has two in a row, and takes the rest for commands.
+/// as octal escapes, so that they never occur in the script. (Of four digits: after "\043" gnuplot reads one more if it
+/// follows.) Doubling a single quote is documented, but gnuplot 5.4 ends a string that starts with a doubled quote, or
+/// has two in a row, and takes the rest for commands.
 std::string literal(std::string_view text, size_t limit = 100) {
   std::string line = oneLine(text, limit);
+  // gnuplot's SVG keeps "&#x0;" for an entity, which is another text or no XML, as "]]>" is none. A space of no width
+  // parts them.
+  for (const std::string_view odd : {"&#", "]]>"})
+    for (size_t at = 0; (at = line.find(odd, at)) != std::string::npos;)
+      line.insert(++at, "\u200B");
   auto plain = [](char c) {
     return (c & 0x80) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view(" _.,:=()[]+-*/<>|?!~^").find(c) != std::string_view::npos;
@@ -30,7 +36,7 @@ std::string literal(std::string_view text, size_t limit = 100) {
     return "'" + line + "'";
   std::string out = "\"";
   for (char c : line)
-    out += plain(c) ? std::string(1, c) : fmt::format("\\{:03o}", static_cast<unsigned>(c));
+    out += plain(c) ? std::string(1, c) : fmt::format("\\{:04o}", static_cast<unsigned>(c));
   return out + '"';
 }
 

@@ -167,8 +167,8 @@ struct SafetensorsFile::State {
     entries.push_back(std::move(entry));
   }
 
-  void readHeader() {
-    ByteReader file(path, false);
+  void readHeader(ByteReader::Whose whose) {
+    ByteReader file(path, false, whose);
     place = file.place();
     struct stat info;
     if (stat(path.c_str(), &info) != 0)
@@ -220,9 +220,9 @@ struct SafetensorsFile::State {
   }
 };
 
-SafetensorsFile::SafetensorsFile(const std::string &path) : state(std::make_unique<State>()) {
+SafetensorsFile::SafetensorsFile(const std::string &path, ByteReader::Whose whose) : state(std::make_unique<State>()) {
   state->path = path;
-  state->readHeader();
+  state->readHeader(whose);
 }
 SafetensorsFile::~SafetensorsFile() = default;
 SafetensorsFile::SafetensorsFile(SafetensorsFile &&) noexcept = default;
@@ -238,7 +238,7 @@ const SafetensorsFile::Entry *SafetensorsFile::find(const std::string &name) con
 Tensor SafetensorsFile::read(const Entry &entry) const {
   Tensor tensor(entry.header.dtype, entry.header.shape,
                 fmt::format("{}: tensor {}", state->place, inQuotes(entry.name)));
-  int fd = open(state->path.c_str(), O_RDONLY | O_CLOEXEC);
+  int fd = open(state->path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     fail("{} cannot be opened: {}", state->place, std::strerror(errno));
   uint64_t done = 0;
@@ -274,6 +274,10 @@ Tensor SafetensorsFile::read(const std::string &name) const {
   if (state->entries.size() > 5)
     some += fmt::format(" and {} more", state->entries.size() - 5);
   fail("{} has no tensor {}; it has {}", state->place, inQuotes(name), some.empty() ? "none" : some);
+}
+
+void writeSafetensors(AtomicFile file, const std::vector<NamedTensor> &tensors, const Metadata &metadata) {
+  write(std::move(file), tensors, metadata);
 }
 
 void writeSafetensors(const std::string &path, const std::vector<NamedTensor> &tensors, const Metadata &metadata) {

@@ -2,6 +2,7 @@
 // read from anywhere: nothing in the file is believed before it is checked.
 #pragma once
 
+#include "runtime/formats/ByteReader.h"
 #include "runtime/formats/Tensor.h"
 
 #include <map>
@@ -25,6 +26,7 @@ using Metadata = std::map<std::string, std::string>;
 /// otherwise. Within the file, wider elements come first, so that all are aligned; readers go by name. Throws if a name
 /// is there twice, or is "__metadata__".
 void writeSafetensors(const std::string &path, const std::vector<NamedTensor> &tensors, const Metadata &metadata = {});
+void writeSafetensors(AtomicFile file, const std::vector<NamedTensor> &tensors, const Metadata &metadata = {});
 /// The same into a run's folder, as `<name>.safetensors`. Returns the path written.
 std::string writeSafetensors(OutDir &out, const std::string &name, const std::vector<NamedTensor> &tensors,
                              const Metadata &metadata = {});
@@ -41,7 +43,7 @@ public:
 
   /// Reads and checks the header: its length, JSON, names that differ, shapes that agree with the offsets, offsets that
   /// cover the data without gap or overlap, the file's length, element types that DType has or that f32 holds exactly.
-  explicit SafetensorsFile(const std::string &path);
+  explicit SafetensorsFile(const std::string &path, ByteReader::Whose whose = ByteReader::Whose::users);
   ~SafetensorsFile();
   SafetensorsFile(SafetensorsFile &&) noexcept;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <fmt/format.h>
 
 namespace hw {
 
@@ -48,6 +49,20 @@ std::string oneLine(std::string_view text, size_t limit) {
       out += text.substr(at, point.length);
     else
       out += ' ';
+    at += point.length;
+  }
+  return out;
+}
+
+std::string escaped(std::string_view text, bool keepsLines) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint point = decodeUtf8(text, at);
+    if (point.valid && (isPrintable(point.value) || (keepsLines && (point.value == '\n' || point.value == '\t'))))
+      out += text.substr(at, point.length);
+    else
+      for (size_t i = 0; i < point.length; ++i)
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[at + i]));
     at += point.length;
   }
   return out;

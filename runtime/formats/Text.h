@@ -24,6 +24,11 @@ bool isPrintable(uint32_t codePoint);
 /// than `limit` code points are cut and end in an ellipsis.
 std::string oneLine(std::string_view text, size_t limit = 10000);
 
+/// Text for a terminal: what would act on it, reorder or hide (control characters but newline and tab, bidirectional
+/// overrides, invalid bytes) is shown as "\\x1b", byte by byte.
+/// `keepsLines`: newlines and tabs stay; without, as for a file's name, they are escaped too.
+std::string escaped(std::string_view text, bool keepsLines = true);
+
 /// Code points, counted by their first bytes.
 size_t countCodePoints(std::string_view text);
 

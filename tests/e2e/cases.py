@@ -98,6 +98,8 @@ LANGUAGE = [
     ("unknown function", DATA + "fn small(x) = x |> linaer(4)\nnet = init(small, d.x, seed = 1)\n", [r"model\.hw:2", r"linaer", r"\blinear\b"]),
     ("unknown column", NET + "train net on d for 1 epochs { minimize mse(net(x), z) with sgd(lr = 0.1) }\n", [r"model\.hw:4", r"\bz\b"]),
     ("unknown argument", NET + "train net on d for 1 epochs { minimize mse(net(x), y) with sgd(rate = 0.1) }\n", [r"model\.hw:4", r"\brate\b", r"\blr\b"]),
+    ("derivative through a run-time loop", NET + "c = mse(net(d.x), d.y)\nfor i in 1..3 { c = sin(c) }\nrecord t: g = norm(grad(c, net))\n",
+     [r"model\.hw:5:1: error: cannot differentiate through a loop that runs at run time", r"model\.hw:6:20: note: for this derivative"]),
     ("shape mismatch", DATA + "v = d.x @ d.x\n", [r"model\.hw:2", r"20", r"3"]),
     ("shape mismatch in a sum", DATA + "v = d.x + ones([7])\n", [r"model\.hw:2", r"7", r"3"]),
     ("shape mismatch in a loss", NET + "train net on d for 1 epochs { minimize mse(net(x), x) with sgd(lr = 0.1) }\n", [r"model\.hw:4"]),

@@ -27,11 +27,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import cases
+import facts
+import generated
 
 HWC, CPU = None, None
 COMPILING = ("check", "build", "run", "emit", "bench", "gradcheck")
 TESTS = []
-NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback")
+NEVER = re.compile(r"(?i)assertion|stack dump|terminate called|llvm error|segmentation|please submit a bug|std::|core dumped|traceback"
+                   r"|current operation|compiler made something wrong|\b(?:hw|hwb|study|func)\.\w+\b.*(?:tensor<|%\d)|%\d+ = |tensor<\d")
 
 
 class Failed(Exception):
@@ -159,6 +162,58 @@ for _name, _source, _words, *_files in cases.LANGUAGE + cases.TABLES:
         write(where, {"model.hw": source, **files})
         bad(where, "run", "model.hw", "--out", "out", words=words, seconds=60)
     TESTS.append((f"bad input: {_name}", _case))
+
+
+def numbers_of(value):
+    return [n for part in value for n in numbers_of(part)] if isinstance(value, list) else [value]
+
+
+def is_number(cell, value):
+    got = float(cell)
+    if isinstance(value, facts.Exact) or math.isinf(value) or math.isnan(value):
+        return got == value or math.isnan(value) and math.isnan(got)
+    return abs(got - value) <= 3e-6 * (abs(value) or 1)
+
+
+@test
+def reference_facts(where):
+    """every sentence of docs/language.md that states a fact has a program that shows it"""
+    write(where, {"model.hw": facts.COMMON + "".join(
+        statements + ("\n" if statements else "") + "record fact%d: %s\n" % (i, ", ".join(f"v{k} = {e}" for k, e in enumerate(values)))
+        for i, (_, statements, values) in enumerate(facts.FACTS)), "saving.hw": facts.SAVING})
+    good(where, "run", "model.hw", "--out", "facts", seconds=300)
+    wrong = []
+    for i, (quote, _, values) in enumerate(facts.FACTS):
+        (names, cells), got = csv_rows(os.path.join(where, "facts", f"fact{i}.csv")), {}
+        for name, cell in zip(names, cells):
+            got.setdefault(name.split("[")[0], []).append(cell)
+        for k, (expression, value) in enumerate(values.items()):
+            wanted = numbers_of(value)
+            if len(got[f"v{k}"]) != len(wanted) or not all(map(is_number, got[f"v{k}"], wanted)):
+                wrong.append(f"{quote!r}: {expression} is {got[f'v{k}']}, not {wanted}")
+    good(where, "run", "saving.hw", "--out", "saved")
+    for quote, files in facts.FILES:
+        for name, content in files.items():
+            path = os.path.join(where, "saved", name)
+            if not os.path.exists(path) or content and content not in open(path, "rb").read():
+                wrong.append(f"{quote!r}: {name} {'lacks ' + repr(content) if os.path.exists(path) else 'is not there'}")
+    for i, (quote, program, words) in enumerate(facts.ERRORS):
+        write(where, {f"error{i}/model.hw": program})
+        command = ["run", f"error{i}/model.hw", "--out", f"out{i}"] if program.startswith(facts.RUN) else ["check", f"error{i}/model.hw"]
+        result = run(where, *command)
+        if result.code != 1 or not re.search(words, result.err):
+            wrong.append(f"{quote!r}: no error /{words}/: {result}")
+    text = [(heading, re.sub(r"\s+", " ", sentence)) for heading, sentence in facts.sentences(open(os.path.join(ROOT, "docs", "language.md")).read())]
+    quotes = [quote for quote, *_ in (*facts.FACTS, *facts.ERRORS, *facts.FILES)]
+    elsewhere = [quote for quote, _ in facts.ELSEWHERE]
+    for quote in {*quotes, *elsewhere, *facts.NO_CLAIM}:
+        found = [s for h, s in text if s.startswith(quote) or quote == "#" + h]
+        if not found or (len(found) > 1 and quote in quotes):
+            wrong.append(f"{quote!r} begins {len(found)} sentences of docs/language.md")
+    for heading, sentence in text:
+        if not any(sentence.startswith(quote) or quote == "#" + heading for quote in (*quotes, *elsewhere, *facts.NO_CLAIM)):
+            print(f"docs/language.md, {heading}: no fact shows {sentence[:100]!r}; see tests/e2e/facts.py")
+    check(not wrong, f"{len(wrong)} facts: " + "\n".join(wrong))
 
 
 @test
@@ -1104,6 +1159,26 @@ def gradcheck(where):
 
 
 @test
+def gradcheck_at_comparisons(where):
+    """at the place of a comparison a smooth function is compared, and a slope that is wrong there is seen; a true kink is set apart"""
+    model = """data d { x = f64([[1, 2], [3, -1], [-2, 1], [0.5, 0.5]]); y = f64([1, 0, 1, 0]) }
+fn soft(x) = max(x, 0) + log1p(exp(-abs(x)))  // its slope at 0 comes out as 0 in place of a half
+fn model(x) {
+  param w: [2] = zeros
+  return x @ w
+}
+net = init(model, d.x, seed = 1)
+errors = gradcheck(LOSS, net)
+"""
+    for loss, code, words in (("binary_cross_entropy(net(d.x), d.y)", 0, r"w +2 +\d\S+ +\d\S+$"), ("mean(soft(net(d.x)) - d.y * net(d.x))", 1, r"w +2 +\d\S+"),
+                              ("mean(relu(net(d.x)))", 0, r"w +2 +at a kink"), ("huber(net(d.x), 0 * d.y)", 0, r"w +2 +\d\S+ +\d\S+$"),
+                              ("cross_entropy(stack([net(d.x), -net(d.x)], axis = 1), classes(d.y, 2))", 0, r"w +2 +\d\S+ +\d\S+$")):
+        write(where, {"model.hw": model.replace("LOSS", loss)})
+        result = run(where, "gradcheck", "model.hw")
+        check(result.code == code and re.search(words, result.out, re.M), f"{loss}: {result}")
+
+
+@test
 def formatting(where):
     """`hwc fmt` is idempotent, keeps comments and meaning"""
     messy = "// first\n" + FIT.replace(" = ", "=").replace("  ", "      ") + "\n\n\n// last\n"
@@ -1200,6 +1275,12 @@ def data_files(where):
     check(open(f"{where}/out/c.npy", "rb").read().endswith(body), "the array read is not the array written")
 
 
+def npy(kind, shape, data):
+    """The bytes of an .npy file."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + data
+
+
 def near(a, b, tolerance=1e-12):
     return abs(a - b) <= tolerance * max(abs(a), abs(b), 1e-3)
 
@@ -1218,8 +1299,7 @@ train net on d batch 3 ordered for 2 epochs {
 }
 save end = net
 E = mse(net(x), y) on d batch 3
-record whole: loss = E, alone = mse(net(x), y) on d, big = mse(net(x), y) on d batch 100, slope = norm(grad(E, net)),
-  slopes = norm(grad(mse(net(x), y), net)) on d batch 3
+record whole: loss = E, alone = mse(net(x), y) on d, big = mse(net(x), y) on d batch 100, slope = norm(grad(E, net))
 outputs = net(x) on d batch 3
 save outputs
 """})
@@ -1243,11 +1323,230 @@ save outputs
     rows = csv_rows(f"{where}/out/whole.csv")
     found = dict(zip(rows[0], map(float, rows[1])))
     loss, dw, db = loss_and_slope(w, b, range(7))
-    each = [loss_and_slope(w, b, rows) for rows in batches]
-    expected = {"loss": loss, "alone": loss, "big": loss, "slope": (dw * dw + db * db)**0.5,
-                "slopes": sum(len(r) * (p * p + q * q)**0.5 for r, (_, p, q) in zip(batches, each)) / 7}
+    expected = {"loss": loss, "alone": loss, "big": loss, "slope": (dw * dw + db * db)**0.5}
     check(found.keys() == expected.keys() and all(near(found[k], expected[k]) for k in expected), f"{found}, expected {expected}")
     check(all(near(a, w * b_ + b) for a, b_ in zip(numbers("outputs"), x)), "the outputs of the batches are not joined in order")
+
+
+@test
+def read_before_overwritten(where):
+    """a, b = E, F: both see the values before, whatever takes over whose memory; in loops, optimisers and every, records between"""
+    sizes = [1, 2, 3, 8, 15, 16, 17, 33, 40, 1000, 70000]
+    write(where, {"model.hw": f"""for n in {sizes} {{
+  a, b, c = 0.5 + arange(n) / n, full([n], 2), 1 - arange(n) / n
+  for i in 1..3 {{
+    a, b, c = sin(b), a * b, a + 0.5 * c
+    record seen: a = a[-1], b = b[0]
+  }}
+  x, v = a, b
+  for i in 1..2 {{ x, v = x + 0.25 * v, v - 0.25 * x }}
+  p, q = a, b
+  for i in 1..3 {{ p, q = q[::-1], p + 0.25 * q }}
+  save a, b, c, x, v, p, q
+}}
+for n in [1, 2, 5, 16, 33, 70], m in [1, 3, 17, 40] {{
+  r, s, t = reshape(arange(n * m), [n, m]) / (n * m), ones([m, n]), arange(m) / m
+  for i in 1..2 {{ r, s, t = s.T + t, r.T * s, mean(r, axis = 0) + t }}
+  save r, s, t
+}}
+""", "optimisers.hw": """data d { x = ones([1, 2]) }
+fn model(x) { param w: [2] = ones; return x * w }
+fn optimistic(f, w) {
+  state s = 0 * w
+  g = grad(f(w), w)
+  s' = g
+  return w - 0.125 * (2 * g - s)
+}
+fn chain(f, w) { // each state becomes the one before, as it was
+  state s = 0 * w
+  state t = 0 * w
+  s' = grad(f(w), w) + 0.25 * t
+  t' = s
+  return w - 0.125 * s - 0.0625 * t
+}
+a, b = init(model, d.x), init(model, d.x)
+train a on d for 5 steps { minimize sum(a(x)^2) with optimistic(); record first: w = a.w[0] }
+u, r = 1, 1
+train b on d for 5 steps {
+  minimize sum(b(x)^2) with chain()
+  every step { u, r = r, u + r; record second: w = b.w[0], u, r }
+}
+fn single(x) { param w: [] = ones; return x * w }
+c = init(single, d.x)
+train c on d for 3 steps { minimize c.w with sgd(lr = 0.25) }
+"""})
+    for flags, tolerance in [((), 1e-5), (("--f64",), 1e-12)]:
+        good(where, "run", "model.hw", "--out", "out", "--force", *flags)
+        close = lambda found, expected: len(found) == len(expected) and all(abs(f - e) <= tolerance * max(1, abs(e)) for f, e in zip(found, expected))
+        rows = [list(map(float, row)) for row in csv_rows(f"{where}/out/seen.csv")[1:]]
+        for n in sizes:
+            a, b, c = [0.5 + j / n for j in range(n)], [2.0] * n, [1 - j / n for j in range(n)]
+            for i in range(3):
+                a, b, c = [math.sin(y) for y in b], [x * y for x, y in zip(a, b)], [x + 0.5 * z for x, z in zip(a, c)]
+                row = rows.pop(0)
+                check(close(row[-2:], [a[-1], b[0]]), f"{flags} n = {n}, turn {i + 1}: {row}, expected {a[-1]}, {b[0]}")
+            x, v, p, q = a, b, a, b
+            for i in range(2):
+                x, v = [y + 0.25 * z for y, z in zip(x, v)], [z - 0.25 * y for y, z in zip(x, v)]
+            for i in range(3):
+                p, q = q[::-1], [y + 0.25 * z for y, z in zip(p, q)]
+            for name, expected in zip("abcxvpq", [a, b, c, x, v, p, q]):
+                check(close(array(f"{where}/out/{name}-n={n}.npy")[2], expected), f"{flags} n = {n}: {name} is wrong")
+        for n in [1, 2, 5, 16, 33, 70]:
+            for m in [1, 3, 17, 40]:
+                r, s, t = [[(j * m + k) / (n * m) for k in range(m)] for j in range(n)], [[1.0] * n for _ in range(m)], [k / m for k in range(m)]
+                for i in range(2):
+                    r, s, t = ([[s[k][j] + t[k] for k in range(m)] for j in range(n)], [[r[j][k] * s[k][j] for j in range(n)] for k in range(m)],
+                               [sum(r[j][k] for j in range(n)) / n + t[k] for k in range(m)])
+                for name, expected in zip("rst", [sum(r, []), sum(s, []), t]):
+                    check(close(array(f"{where}/out/{name}-n={n}-m={m}.npy")[2], expected), f"{flags} n = {n}, m = {m}: {name} is wrong")
+        good(where, "run", "optimisers.hw", "--out", "out", "--force", *flags)
+        w, s = 1.0, 0.0
+        for row in csv_rows(f"{where}/out/first.csv")[1:]:
+            check(close([float(row[-1])], [w]), f"{flags} optimistic: {row}, expected {w}")
+            w, s = w - 0.125 * (4 * w - s), 2 * w
+        w, s, t, u, r = 1.0, 0.0, 0.0, 1, 1
+        for row in csv_rows(f"{where}/out/second.csv")[1:]:
+            w, s, t, u, r = w - 0.125 * s - 0.0625 * t, 2 * w + 0.25 * t, s, r, u + r
+            check(close(list(map(float, row[-3:])), [w, u, r]), f"{flags} chain: {row}, expected {w}, {u}, {r}")
+        run = json.load(open(f"{where}/out/run.json"))
+        losses = [training["loss"] for training in run["trainings"]]
+        check(close(losses[2:], [0.5]), f"the loss that is a weight, before its update: {losses}")
+
+
+@test
+def batches_or_refusals(where):
+    """random expressions on a data set: in batches each is refused, or is the whole's value"""
+    head = """data d { x = normal(0, 1, shape = [10, 3], seed = 1); y = normal(0, 1, shape = [10], seed = 2); label = randint(3, shape = [10], seed = 3) }
+fn small(x) = x |> linear(2) |> tanh |> linear(1)
+net = init(small, d.x, seed = 1)
+"""
+    make = generated.Batches(20261128)
+    wanted = [make.row(2) if i % 4 == 0 else make.whole(3) for i in range(300)]
+    lines = [f"parts{i} = {e} on d batch 4; whole{i} = {e} on d; record t{i}: gap = max(abs(flat(parts{i} - whole{i}))), scale = max(abs(flat(whole{i})))" for i, e in enumerate(wanted)]
+    refused, first = {}, head.count("\n") + 1
+    while True:  # an error a statement, and twenty a run
+        write(where, {"all.hw": head + "\n".join("" if i in refused else line for i, line in enumerate(lines)) + "\n"})
+        found = re.findall(r"all\.hw:(\d+):\d+: error: (.*)", run(where, "check", "all.hw", "--f64").err)
+        if not found:
+            break
+        for line, text in found:
+            refused.setdefault(int(line) - first, text)
+    odd = [(wanted[i], text) for i, text in refused.items() if "put together from batches" not in text and "in batches the axis of the samples" not in text]
+    check(not odd, f"refused for another reason: {odd[:3]}")
+    kept = [i for i in range(len(wanted)) if i not in refused]
+    check(len(kept) > 100 and len(refused) > 50, f"{len(kept)} taken, {len(refused)} refused")
+    write(where, {"kept.hw": head + "\n".join(lines[i] for i in kept) + "\n"})
+    good(where, "run", "kept.hw", "--f64", "--out", "out")
+    for i in kept:
+        gap, scale = map(float, csv_rows(f"{where}/out/t{i}.csv")[1])
+        check(gap <= 1e-11 * max(1, scale), f"`{wanted[i]}` in batches is off by {gap} from {scale}")
+
+
+@test
+def types_reach_the_leaves(where):
+    """f64(...) of random expressions made of numbers is, to the last bit, what --f64 makes of them; and so are trainings of f64 data"""
+    numbers = generated.Numbers(20261128)
+    program = "epochs = 7\nA = npy(\"a.npy\")\nfn same(x) = x\n" + "\n".join(numbers.statements(150)) + "\n"
+    program += """data d { x = npy("x.npy"); y = 0.1 * x[:, 0:1]; z = linspace(0, 0.7, 6) }
+fn f(x, third = 0.3) {
+  param w: [2, 1] = full([2, 1], 0.1)
+  param b = [0.7]
+  state seen: [1] = 0.3
+  seen' = 0.9 * seen + 0.1 * mean(x @ w, axis = 0)
+  if training { x = x + 0.01 * normal(0, 1, shape = x.shape, seed = 3) }
+  return (x + linspace(0, 0.1, 2)) @ w * third + b
+}
+fn mine(f, w, lr = 0.1) {
+  state m = full([w.size], 0.1)
+  g = 0.9 * m + flat(grad(f(w), w)) + 0.1 * random(shape = [w.size], seed = 5)
+  m' = g
+  return w - like(lr * g, w)
+}
+"""
+    for name, optimiser, objective in [("n", "newton(damping = 0.1)", "mse"), ("a", "adam(lr = 0.1 / 3)", "mse"), ("s", "sgd(lr = 0.3 * cosine(step / 7), momentum = 0.7)", "mse"),
+                                       ("m", "mine(lr = 0.1)", "mse"), ("l", "levenberg(damping = 0.1)", "flat"), ("g", "adagrad(lr = 0.1, clip = 0.7)", "mse")]:
+        e = f"mse({name}(x), y)" if objective == "mse" else f"{name}(x) - y"
+        program += f"{name} = init(f, d.x, seed = 1)\ntrain {name} on d batch 4 ordered for 7 epochs {{ minimize {e} with {optimiser} }}\nsave {name}\n"
+    program += """low = init(f, f32(d.x), seed = 1)
+high = at(f64(low), f64(low.weights) + 0.1)
+E = mse(high(d.x), d.y)
+save high, H = dense(hessian(E, high)), J = jacobian(high(d.x), high), exact = f64(d.z), both = mix(high, n, 0.3)
+for i in 1..3 { A = A + 0.1 * i * ones([3]) }
+data c = csv("c.csv")
+data more = c[1:4] { q = 3 * p }
+save A, p = f64(c.p), q = f64(more.q) + A, scaled = f64((c.p - mean(c.p)) / std(c.p))
+E2 = mse(at(f64(low), 0.1 * f64(low.weights))(x), y) on d batch 4
+save E2
+"""
+    doubles = [0.1 + 0.37 * math.sin(3.7 * i) for i in range(12)]
+    write(where, {"model.hw": program, "a.npy": npy("<f8", (3,), struct.pack("<3d", 0.1, 1 / 3, -7.7)), "x.npy": npy("<f8", (6, 2), struct.pack("<12d", *doubles)),
+                  "c.csv": "p\n0.1\n0.7\n77.6\n1e-3\n"})
+    good(where, "run", "model.hw", "--out", "mixed")
+    good(where, "run", "model.hw", "--out", "f64", "--f64")
+    for name in sorted(os.listdir(f"{where}/f64")):
+        if name != "run.json":
+            same = open(f"{where}/f64/{name}", "rb").read() == open(f"{where}/mixed/{name}", "rb").read()
+            wrong = [l for l in program.split("\n") if l.startswith(f"record {name[:-4]}:")]
+            check(same, f"{name} differs from that under --f64: {wrong}")
+
+
+@test
+def precision_is_true(where):
+    """run.json says what tensors were computed in, also of an f32 file under --f64"""
+    write(where, {"model.hw": 'data d { x = npy("x.npy") }\nfn f(x) = x |> linear(2)\nnet = init(f, d.x, seed = 1)\n'
+                              "train net on d batch 2 for 3 epochs { minimize mean((net(x) - x)^2) with adam() }\nsave net\n",
+                  "x.npy": npy("<f4", (4, 2), struct.pack("<8f", *range(8))),
+                  "part.hw": "a = f64(normal(0, 1, shape = [3, 3], seed = 1)) @ [0.1, 0.2, 0.3]\nb = normal(0, 1, shape = [3], seed = 1)\nsave a, b\n"})
+    precision = lambda out: json.load(open(f"{where}/{out}/run.json"))["precision"]
+    good(where, "run", "model.hw", "--out", "narrow")
+    good(where, "run", "model.hw", "--out", "wide", "--f64")
+    good(where, "run", "part.hw", "--out", "part")
+    check(precision("narrow") == "f32" and precision("wide") == "f64" and precision("part") == "f32 and f64", f"{precision('narrow')}, {precision('wide')}, {precision('part')}")
+    check(b'"F64"' in open(f"{where}/wide/net.safetensors", "rb").read(), "the weights are not f64")
+
+
+@test
+def states_are_watched(where):
+    """a state that becomes nan stops the run with its name, operation and line; a variable that is inf does not; what is saved so is warned about"""
+    write(where, {"state.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) {
+  state seen: [1] = ones
+  seen' = log(seen - 0.5)
+  return x |> linear(1)
+}
+net = init(f, d.x, seed = 1)
+train net on d batch 4 for 9 epochs { minimize mean(net(x)^2) with adam() }
+save net
+""", "optimiser.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) = x |> linear(1)
+fn own(f, w) {
+  state grows = 1e100
+  grows' = grows * grows
+  return w - 0.1 * grad(f(w), w)
+}
+net = init(f, d.x, seed = 1)
+train net on d batch 4 for 9 epochs { minimize mean(net(x)^2) with own }
+save net
+""", "fine.hw": """data d { x = normal(0, 1, shape = [12, 2], seed = 1) }
+fn f(x) = x |> linear(1)
+fn own(f, w) {
+  state best = inf
+  best' = min(best, f(w))
+  return w - 0.1 * grad(f(w), w)
+}
+net = init(f, d.x, seed = 1)
+kept = inf
+train net on d batch 4 for 9 epochs {
+  minimize mean(net(x)^2) with own
+  every 5 epochs { kept = where(False, 1, kept) }
+}
+save x = log(zeros([3])), fine = ones([3])
+"""})
+    bad(where, "run", "state.hw", "--out", "a", words=[r"state\.hw:8", r"'net\.seen'", "infinite or nan", r"log at state\.hw:4"])
+    bad(where, "run", "optimiser.hw", "--out", "b", words=[r"'own\.grows'", "infinite or nan", r"mul at optimiser\.hw:5"])
+    told = good(where, "run", "fine.hw", "--out", "c")
+    check(re.search(r"warning: .*'x' is saved with 3 infinite or nan values", told.out + told.err) and "'fine'" not in told.out + told.err, f"{told}")
 
 
 @test
@@ -1478,6 +1777,33 @@ def weights_return(where):
     good(where, "run", "a.hw", "--out", "a")
     good(where, "run", "b.hw", "--out", "b")
     check(safetensors(f"{where}/b/start.safetensors") == safetensors(f"{where}/a/net.safetensors"), "it starts elsewhere")
+
+
+@test
+def growing(where):
+    """what grows without bound is refused with a sentence, in seconds"""
+    grow = "fn f(x) { for i in 1..60 { x = %s }; return x }\ny = f(%s)\nrecord t: a = len(y)"
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }}".ljust(117) + "\n"
+    write(where, {"empty.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode(),
+                  "empty.idx": struct.pack(">HBB3I", 0, 8, 3, 0, 28, 28), "empty.csv": "a,b\n"})
+    ten = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
+    cases = {
+        grow % ("[x, x]", "1"): "more than 1 million values",
+        grow % ("x + x", "[1]"): "more than 1 million values",
+        grow % ("x + x", '"a"'): "longer than 1 million",
+        grow.replace("60", "9999") % ("[x]", "1"): "more than 100 deep",
+        "fn f(x) { for i in 1..10000, j in 1..10000 { }; return x }\ny = f(1)": "3 million",
+        "for " + ", ".join(f"i{k} in [1]" for k in range(20000)) + " { record t: a = 1 }": "200 levels",
+        "for " + ", ".join(f"i{k} in {ten}" for k in range(3)) + " { " + "; ".join(f"record t{k}: a = 1" for k in range(250)) + " }": "4 million operations",
+        "x = ones([2])[" + ", ".join(["None"] * 300) + "]": "16 axes",
+        "x = reshape(ones([4]), [4294967296, 4294967296, -1])": "elements",
+        'x = npy("empty.npy")': "no elements",
+        'x = idx("empty.idx")': "no elements",
+        'data d = csv("empty.csv")': "empty|no rows|at least one row",
+    }
+    for number, (source, words) in enumerate(cases.items()):
+        write(where, {f"{number}.hw": source.replace("; ", "\n")})
+        bad(where, "check", f"{number}.hw", words=[rf"{number}.hw:\d+:\d+: error", words], seconds=60)
 
 
 def main():

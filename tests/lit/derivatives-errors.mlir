@@ -14,17 +14,6 @@ func.func @loop(%n: tensor<f64>, %w: tensor<f64>) -> tensor<f64> {
 
 // -----
 
-func.func @eigvals(%m: tensor<3x3xf64>) -> tensor<3x3xf64> {
-  // expected-error @+1 {{cannot differentiate through 'eigvals'}}
-  %e = study.eigvals %m : tensor<3x3xf64> -> tensor<3xf64>
-  %s = hw.reduce_sum %e dims [0] : tensor<3xf64> -> tensor<f64>
-  // expected-note @+1 {{for this derivative}}
-  %g = hw.grad %s wrt %m : (tensor<f64>, tensor<3x3xf64>) -> tensor<3x3xf64>
-  return %g : tensor<3x3xf64>
-}
-
-// -----
-
 // A concatenation of something that is not a row for each of the data.
 func.func @concatenated(%w: tensor<3xf64>, %c: tensor<6xf64>) -> tensor<3xf64> {
   // expected-error @+1 {{cannot differentiate through concatenated batches whose results do not have a row for each of the data}}

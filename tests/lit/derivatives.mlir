@@ -1,11 +1,13 @@
 // RUN: hw-opt --hw-expand-derivatives %s | FileCheck %s
 // RUN: hw-opt --hw-derivatives %s | FileCheck %s --check-prefix=TIDY
 
-// The primal's exp is the derivative's.
+// The primal's exp is the derivative's; and nothing comes of nothing, as it may be infinite.
 // CHECK-LABEL: func @exp
 // CHECK: %[[Y:.*]] = hw.exp %arg0
 // CHECK-NEXT: %[[D:.*]] = hw.mul %arg1, %[[Y]]
-// CHECK-NEXT: return %[[D]]
+// CHECK: %[[M:.*]] = hw.compare "ne" %arg1
+// CHECK: %[[Z:.*]] = hw.select %[[M]], %[[D]]
+// CHECK-NEXT: return %[[Z]]
 func.func @exp(%x: tensor<3xf32>, %v: tensor<3xf32>) -> tensor<3xf32> {
   %y = hw.exp %x : tensor<3xf32>
   %d = hw.jvp %y wrt %x tangents %v : (tensor<3xf32>, tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
@@ -92,18 +94,45 @@ func.func @total(%w: tensor<f64>) -> (tensor<f64>, tensor<f64>) {
 // The derivative stays where it is asked for; the flow crosses blocks outwards.
 // CHECK-LABEL: func @outwards
 // CHECK: hw.exp
-// CHECK: study.dense
-// CHECK: ^bb0(%[[V:.*]]: tensor<3xf64>)
-// CHECK: hw.mul %[[V]]
+// CHECK: study.batches
+// CHECK: ^bb0(%[[V:.*]]: tensor<1xi32>)
+// CHECK: hw.mul %{{.*}}, %{{.*}} : tensor<3xf64>
 // CHECK: study.yield
-func.func @outwards(%w: tensor<3xf64>) -> tensor<3x3xf64> {
+func.func @outwards(%w: tensor<3xf64>, %t: tensor<3x3xf64>) -> tensor<3x3xf64> {
   %y = hw.exp %w : tensor<3xf64>
-  %m = "study.dense"() ({
-  ^bb0(%v: tensor<3xf64>):
+  %m = "study.batches"() <{rows = 3 : i64, batch = 1 : i64, combine = ["concat"]}> ({
+  ^bb0(%row: tensor<1xi32>):
+    %v1 = hw.gather %t at %row : (tensor<3x3xf64>, tensor<1xi32>) -> tensor<1x3xf64>
+    %v = hw.reshape %v1 : tensor<1x3xf64> -> tensor<3xf64>
     %d = hw.jvp %y wrt %w tangents %v : (tensor<3xf64>, tensor<3xf64>, tensor<3xf64>) -> tensor<3xf64>
-    study.yield %d : tensor<3xf64>
-  }) : () -> tensor<3x3xf64>
+    %d1 = hw.reshape %d : tensor<3xf64> -> tensor<1x3xf64>
+    study.yield %d1 : tensor<1x3xf64>
+  }, {}) : () -> tensor<3x3xf64>
   return %m : tensor<3x3xf64>
+}
+
+// What is held is constant: d(x near)/dx is near, though near = 2 x; and d(x near)/d(x, near) starts anew at near.
+// TIDY-LABEL: func @held
+// TIDY: %[[NEAR:.*]] = hw.mul %arg0
+// TIDY: return %[[NEAR]], %[[NEAR]], %arg0
+func.func @held(%x: tensor<f64>) -> (tensor<f64>, tensor<f64>, tensor<f64>) {
+  %two = hw.constant dense<2.0> : tensor<f64>
+  %near = hw.mul %x, %two : tensor<f64>
+  %y = hw.mul %x, %near : tensor<f64>
+  %g = hw.grad %y wrt %x held %near : (tensor<f64>, tensor<f64>, tensor<f64>) -> tensor<f64>
+  %h:2 = hw.grad %y wrt %x, %near held %near : (tensor<f64>, tensor<f64>, tensor<f64>, tensor<f64>) -> (tensor<f64>, tensor<f64>)
+  return %g, %h#0, %h#1 : tensor<f64>, tensor<f64>, tensor<f64>
+}
+
+// The derivative of an eigenvalue needs the vectors, of the one decomposition that there is.
+// TIDY-LABEL: func @eigenvalues
+// TIDY: %[[E:.*]], %[[V:.*]] = study.eigh
+// TIDY-NOT: study.eigh
+// TIDY: hw.dot_general {{.*}}%[[V]]
+func.func @eigenvalues(%m: tensor<3x3xf64>, %c: tensor<3xf64>) -> (tensor<3xf64>, tensor<3x3xf64>) {
+  %e, %v = study.eigh %m : tensor<3x3xf64> -> tensor<3xf64>, tensor<3x3xf64>
+  %g = hw.vjp %e wrt %m cotangents %c : (tensor<3xf64>, tensor<3x3xf64>, tensor<3xf64>) -> tensor<3x3xf64>
+  return %e, %g : tensor<3xf64>, tensor<3x3xf64>
 }
 
 // Batches: a mean's gradient is the mean of the batches', and the loss's forward pass is shared with it.
@@ -194,4 +223,44 @@ func.func @convolution(%x: tensor<2x3x8x8xf32>, %w: tensor<4x3x3x3xf32>, %c: ten
   %p, %i = hw.max_pool %y window [2, 2] stride [2, 2] pad [0, 0] [0, 0] : tensor<2x4x6x6xf32> -> tensor<2x4x3x3xf32>, tensor<2x4x3x3xi32>
   %g:2 = hw.vjp %p wrt %x, %w cotangents %c : (tensor<2x4x3x3xf32>, tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>, tensor<2x4x3x3xf32>) -> (tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>)
   return %g#0, %g#1 : tensor<2x3x8x8xf32>, tensor<4x3x3x3xf32>
+}
+
+// A factor that is finite as far as the network is, behind a relu or not, is multiplied by; what a mask may have left
+// out is guarded.
+// CHECK-LABEL: func @finite
+// CHECK-NOT: hw.compare "ne"
+// CHECK: return
+func.func @finite(%x: tensor<8x4xf32>, %w: tensor<4x4xf32>, %b: tensor<4xf32>) -> tensor<4x4xf32> {
+  %zero = hw.constant dense<0.0> : tensor<8x4xf32>
+  %eps = hw.constant dense<1.0e-5> : tensor<4xf32>
+  %h = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<8x4xf32>, tensor<4x4xf32>) -> tensor<8x4xf32>
+  %bb = hw.broadcast %b dims [1] : tensor<4xf32> -> tensor<8x4xf32>
+  %s = hw.add %h, %bb : tensor<8x4xf32>
+  %t = hw.tanh %s : tensor<8x4xf32>
+  %hh = hw.mul %s, %t : tensor<8x4xf32>
+  %square = hw.mul %h, %h : tensor<8x4xf32>
+  %sum = hw.reduce_sum %square dims [0] : tensor<8x4xf32> -> tensor<4xf32>
+  %v = hw.add %sum, %eps : tensor<4xf32>
+  %d = hw.sqrt %v : tensor<4xf32>
+  %db = hw.broadcast %d dims [1] : tensor<4xf32> -> tensor<8x4xf32>
+  %q = hw.div %hh, %db : tensor<8x4xf32>
+  %r = hw.max %q, %zero : tensor<8x4xf32>
+  %e = hw.reduce_sum %r dims [0, 1] : tensor<8x4xf32> -> tensor<f32>
+  %g = hw.grad %e wrt %w : (tensor<f32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  return %g : tensor<4x4xf32>
+}
+
+// CHECK-LABEL: func @guarded
+// CHECK: hw.compare "gt"
+// CHECK: hw.compare "ne"
+// CHECK: return
+func.func @guarded(%x: tensor<8xf32>, %y: tensor<8xf32>) -> tensor<8xf32> {
+  %zero = hw.constant dense<0.0> : tensor<8xf32>
+  %m = hw.compare "gt" %y, %zero : tensor<8xf32> -> tensor<8xi1>
+  %d = hw.sub %x, %y : tensor<8xf32>
+  %s = hw.mul %d, %d : tensor<8xf32>
+  %z = hw.select %m, %s, %zero : tensor<8xi1>, tensor<8xf32>
+  %e = hw.reduce_sum %z dims [0] : tensor<8xf32> -> tensor<f32>
+  %g = hw.grad %e wrt %x : (tensor<f32>, tensor<8xf32>) -> tensor<8xf32>
+  return %g : tensor<8xf32>
 }

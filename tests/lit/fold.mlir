@@ -98,3 +98,56 @@ func.func @windows(%x: tensor<4x6xf32>) -> (tensor<4x6xf32>, tensor<4x3xf32>) {
   %c = hw.window_sum %b window [1] stride [2] pad [0] [0] : tensor<4x6xf32> -> tensor<4x3xf32>
   return %b, %c : tensor<4x6xf32>, tensor<4x3xf32>
 }
+
+// What is within the bounds by how it is computed needs no look: a clipped place, the places of a largest, bytes.
+// CHECK-LABEL: func @whole_by_construction
+// CHECK-NOT: hw.whole
+// CHECK: return
+func.func @whole_by_construction(%x: tensor<4x5xf32>, %b: tensor<4xui8>, %u: tensor<ui32>, %s: tensor<ui32>) -> (tensor<4xi32>, tensor<4xi32>, tensor<4xi32>, tensor<4xi32>) {
+  %value, %index = hw.reduce_max %x dim 1 : tensor<4x5xf32> -> tensor<4xf32>, tensor<4xi32>
+  %a = hw.whole %index below 5 from_end what "index" outside "axis 0" : tensor<4xi32> -> tensor<4xi32>
+  %c = hw.whole %b below 256 what "index" outside "axis 0" : tensor<4xui8> -> tensor<4xi32>
+  %i = hw.iota dim 0 : tensor<4xf32>
+  %three = hw.constant dense<3.0> : tensor<4xf32>
+  %shifted = hw.sub %i, %three : tensor<4xf32>
+  %zero = hw.constant dense<0.0> : tensor<4xf32>
+  %clipped = hw.max %shifted, %zero : tensor<4xf32>
+  %d = hw.whole %clipped below 2 cut what "index" outside "axis 0" : tensor<4xf32> -> tensor<4xi32>
+  %bits = hw.random_bits %u, %s site 0 : (tensor<ui32>, tensor<ui32>) -> tensor<4xui32>
+  %k = hw.constant dense<256> : tensor<4xui32>
+  %high = hw.div %bits, %k : tensor<4xui32>
+  %f = hw.cast %high : tensor<4xui32> -> tensor<4xf32>
+  %unit = hw.constant dense<5.9604644775390625e-08> : tensor<4xf32>
+  %r = hw.mul %f, %unit : tensor<4xf32>
+  %ten = hw.constant dense<10.0> : tensor<4xf32>
+  %scaled = hw.mul %r, %ten : tensor<4xf32>
+  %floor = hw.floor %scaled : tensor<4xf32>
+  %nine = hw.constant dense<9.0> : tensor<4xf32>
+  %least = hw.min %floor, %nine : tensor<4xf32>
+  %e = hw.whole %least below 10 what "label" outside "the classes 0 to 9" : tensor<4xf32> -> tensor<4xi32>
+  return %a, %c, %d, %e : tensor<4xi32>, tensor<4xi32>, tensor<4xi32>, tensor<4xi32>
+}
+
+// What may be outside, or NaN, stays; constants within fold, from the end too.
+// CHECK-LABEL: func @whole
+// CHECK-DAG: hw.constant dense<[5, 0]> : tensor<2xi32>
+// CHECK-COUNT-5: hw.whole
+// CHECK: return
+func.func @whole(%x: tensor<2xf32>, %i: tensor<2xi32>, %m: tensor<2xi1>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>) {
+  %inside = hw.constant dense<[-1.0, 0.0]> : tensor<2xf32>
+  %a = hw.whole %inside below 6 from_end what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  %outside = hw.constant dense<[-7.0, 0.0]> : tensor<2xf32>
+  %b = hw.whole %outside below 6 from_end what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  %zero = hw.constant dense<0.0> : tensor<2xf32>
+  %five = hw.constant dense<5.0> : tensor<2xf32>
+  %low = hw.max %x, %zero : tensor<2xf32>
+  %clipped = hw.min %low, %five : tensor<2xf32>
+  %c = hw.whole %clipped below 6 cut what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  %d = hw.whole %i below 6 from_end what "index" outside "axis 0" : tensor<2xi32> -> tensor<2xi32>
+  %half = hw.constant dense<0.5> : tensor<2xf32>
+  %mask = hw.cast %m : tensor<2xi1> -> tensor<2xf32>
+  %scaled = hw.mul %mask, %half : tensor<2xf32>
+  %e = hw.whole %scaled below 6 what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  %f = hw.whole %mask below 1 what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  return %a, %b, %c, %d, %e, %f : tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>
+}

@@ -48,16 +48,24 @@ func.func @repeated(%a: tensor<f32>, %b: tensor<f32>, %x: tensor<4xf32>) -> tens
   return %z : tensor<4xf32>
 }
 
+// Factors meet, unless their product leaves the range. A division stays exact: floor(49 / 49) is 1.
 // CHECK-LABEL: func @scale
-// CHECK: %[[C:.*]] = hw.constant dense<{{4.0*e-01|0.4.*}}> : tensor<4xf32>
-// CHECK: hw.mul %arg0, %[[C]]
-// CHECK-NOT: hw.div
-func.func @scale(%x: tensor<4xf32>) -> tensor<4xf32> {
+// CHECK: %[[C:.*]] = hw.constant dense<{{1.0*e\+01|10.0*}}> : tensor<4xf32>
+// CHECK: hw.div
+// CHECK: hw.mul %{{.*}}, %[[C]]
+// CHECK: hw.mul
+// CHECK-NEXT: hw.mul
+func.func @scale(%x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+  %three = hw.constant dense<3.0> : tensor<4xf32>
   %five = hw.constant dense<5.0> : tensor<4xf32>
   %two = hw.constant dense<2.0> : tensor<4xf32>
-  %a = hw.div %x, %five : tensor<4xf32>
-  %z = hw.mul %a, %two : tensor<4xf32>
-  return %z : tensor<4xf32>
+  %huge = hw.constant dense<1.0e30> : tensor<4xf32>
+  %a = hw.div %x, %three : tensor<4xf32>
+  %b = hw.mul %a, %five : tensor<4xf32>
+  %z = hw.mul %b, %two : tensor<4xf32>
+  %c = hw.mul %x, %huge : tensor<4xf32>
+  %d = hw.mul %c, %huge : tensor<4xf32>
+  return %z, %d : tensor<4xf32>, tensor<4xf32>
 }
 
 // CHECK-LABEL: func @mask
@@ -95,4 +103,34 @@ func.func @batches(%w: tensor<f32>) -> (tensor<f32>, tensor<f32>, tensor<f32>) {
     study.yield %y : tensor<f32>
   }, {}) : () -> tensor<f32>
   return %a, %b, %c : tensor<f32>, tensor<f32>, tensor<f32>
+}
+
+// What is made of numbers alone is f64; where it is only counted or chosen, it is made in f32 at once. A sum of f64 is
+// rounded once, at the end.
+// CHECK-LABEL: func @narrowed
+// CHECK-NOT: f64
+// CHECK: hw.iota dim 0 : tensor<4xf32>
+// CHECK-NOT: f64
+// CHECK: hw.cast %{{.*}} : tensor<4xi1> -> tensor<4xf32>
+// CHECK-NOT: f64
+// CHECK: hw.select %{{.*}} : tensor<4xi1>, tensor<4xf32>
+// CHECK: return
+func.func @narrowed(%m: tensor<4xi1>, %x: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>) {
+  %i = hw.iota dim 0 : tensor<4xf64>
+  %a = hw.cast %i : tensor<4xf64> -> tensor<4xf32>
+  %w = hw.cast %m : tensor<4xi1> -> tensor<4xf64>
+  %b = hw.cast %w : tensor<4xf64> -> tensor<4xf32>
+  %p = hw.constant dense<0.1> : tensor<4xf64>
+  %q = hw.constant dense<0.2> : tensor<4xf64>
+  %s = hw.select %m, %p, %q : tensor<4xi1>, tensor<4xf64>
+  %c = hw.cast %s : tensor<4xf64> -> tensor<4xf32>
+  return %a, %b, %c : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>
+}
+// CHECK-LABEL: func @rounded_once
+// CHECK: hw.add %{{.*}} : tensor<4xf64>
+func.func @rounded_once(%y: tensor<4xf64>) -> tensor<4xf32> {
+  %i = hw.iota dim 0 : tensor<4xf64>
+  %z = hw.add %y, %i : tensor<4xf64>
+  %a = hw.cast %z : tensor<4xf64> -> tensor<4xf32>
+  return %a : tensor<4xf32>
 }

@@ -229,3 +229,11 @@ func.func @pool_scatter(%c: tensor<2xf32>, %i: tensor<3xi32>) {
   %x = hw.pool_scatter %c at %i window [2] stride [2] pad [0] [0] : (tensor<2xf32>, tensor<3xi32>) -> tensor<6xf32>
   return
 }
+
+// -----
+
+func.func @whole(%x: tensor<2xf32>) {
+  // expected-error @+1 {{has no room for 4294967296 numbers in 'i32'}}
+  %i = hw.whole %x below 4294967296 what "index" outside "axis 0" : tensor<2xf32> -> tensor<2xi32>
+  return
+}

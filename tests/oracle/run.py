@@ -3,7 +3,8 @@
 weights and data that runs of tests/oracle/*.hw save. The oracles are JAX and PyTorch, whichever are installed, each used the
 same way (both spell grad, jvp and hessian alike); optimisers are checked against torch.optim and against their papers' formulas.
 
-    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients optimisers training hessian_609 convolution b2 images
+    tests/oracle/run.py [--build DIR] [--cpu CPU] [--keep] [NAME...]      NAME: gradients nesting optimisers training hessian_609 convolution b2
+                                                                  images
 """
 import argparse
 import os
@@ -48,6 +49,7 @@ class Jax:
         jax.config.update("jax_enable_x64", True)
         import jax.numpy as jnp
         self.grad, self.jvp, self.hessian = jax.grad, jax.jvp, lambda f: jax.jit(jax.hessian(f))
+        self.jacobian, self.second, self.eigvalsh = jax.jacrev, jax.hessian, jnp.linalg.eigvalsh
         self.array, self.relu, self.sigmoid, self.tanh = jnp.asarray, jax.nn.relu, jax.nn.sigmoid, jnp.tanh
         self.jit = jax.jit
         self.log_softmax = lambda z: jax.nn.log_softmax(z, axis=-1)
@@ -77,9 +79,10 @@ class Torch:
 
     def __init__(self):
         import torch
-        from torch.func import grad, hessian, jvp
+        from torch.func import grad, hessian, jacrev, jvp
         torch.set_num_threads(2)
         self.torch, self.grad, self.jvp, self.hessian = torch, grad, jvp, hessian
+        self.jacobian, self.second, self.eigvalsh = jacrev, hessian, torch.linalg.eigvalsh
         self.jit = lambda f: f
         self.array = lambda a: torch.from_numpy(np.array(a))
         self.relu, self.sigmoid, self.tanh = torch.relu, torch.sigmoid, torch.tanh
@@ -330,6 +333,78 @@ def optimisers(out, found):
         same(f"{rule}: ten steps against torch.optim", mine, path, 1e-10)
 
 
+def nesting(out, found):
+    x, y, start, v = (formats.value(f"{out}/{n}") for n in ("x", "y", "start", "v"))
+    shapes = [(k, w.shape, w.size) for k, w in start.items()]
+    flat = lambda p: np.concatenate([p[k].ravel() for k, _, _ in shapes])
+    table = formats.table(f"{out}/curve.csv")
+    for o in found:
+        X, Y = o.array(x), o.array(y)
+
+        def cut(w):
+            p, at = {}, 0
+            for name, shape, size in shapes:
+                p[name], at = w[at:at + size].reshape(shape), at + size
+            return p
+        net = lambda w, x: small2(o, cut(w), x)
+        loss = lambda w: mse(net(w, X), Y)
+        penalty = lambda w: (o.jacobian(lambda x: net(w, x))(X) ** 2).sum()
+        eigenvalues = lambda w: o.eigvalsh(o.second(loss)(w))
+        size, top = lambda w: (o.second(loss)(w) ** 2).sum(), lambda w: eigenvalues(w)[-1]
+        w, d, against = o.array(flat(start)), o.array(flat(v)), f" against {o.name}"
+        same("nesting: Jacobian" + against, formats.value(f"{out}/J"), o.numpy(o.jacobian(lambda x: net(w, x))(X)).reshape(7, 14), 1e-12)
+        same("nesting: Hessian" + against, formats.value(f"{out}/H"), o.numpy(o.second(loss)(w)), 1e-12)
+        for name, f in (("penalty", penalty), ("size", size), ("top", top)):
+            same(f"nesting: {name}" + against, formats.value(f"{out}/{name}"), o.numpy(f(w)), 1e-12)
+            same(f"nesting: gradient of {name}" + against, flat(formats.value(f"{out}/g{name}")), o.numpy(o.grad(f)(w)), 1e-11)
+            same(f"nesting: Hessian of {name} times a vector" + against, flat(formats.value(f"{out}/h{name}")),
+                 o.numpy(o.jvp(o.grad(f), (w,), (d,))[1]), 1e-10)
+        of_x = lambda x: mse(net(w, x), Y)
+        same("nesting: Jacobian of a gradient" + against, formats.value(f"{out}/jg"), o.numpy(o.second(of_x)(X)).reshape(14, 14), 1e-11)
+        same("nesting: Jacobian of a penalty on a Jacobian" + against, formats.value(f"{out}/jw").ravel(), o.numpy(o.grad(penalty)(w)), 1e-11)
+
+        # Trainings on losses that differentiate in x. One oracle is enough: it is the same arithmetic again.
+        if o is not found[0]:
+            continue
+        slope = lambda w: o.grad(lambda x: net(w, x).sum())(X)
+        E = lambda w: mse(net(w, X), Y) + 0.1 * (slope(w) ** 2).mean()
+        curved = lambda w: E(w) + 1e-2 * penalty(w) + 1e-2 * (eigenvalues(w) ** 2).sum()
+        residual = lambda w: o.concat([(net(w, X) - Y).ravel(), 0.3 * slope(w).ravel()])
+        g, n, watch = o.jit(o.grad(E)), len(flat(start)), o.jit(lambda w: o.array([E(w), curved(w)]))
+        of_E, of_residual = o.jit(o.second(E)), o.jit(o.jacobian(residual))
+
+        def sharpness_aware(w, mu):
+            s = o.numpy(g(w))
+            return w - 0.2 * g(w + o.array(0.1 * s / np.linalg.norm(s))), mu
+
+        def newton(w, mu):
+            step = np.linalg.solve(o.numpy(of_E(w)) + np.eye(n), o.numpy(g(w)))
+            return w - o.array(step), mu
+
+        def levenberg(w, mu):
+            r, J = o.numpy(residual(w)), o.numpy(of_residual(w))
+            nearer = w - o.array(np.linalg.solve(J.T @ J + mu * np.eye(n), J.T @ r))
+            better = (o.numpy(residual(nearer)) ** 2).sum() < (r ** 2).sum()
+            return (nearer, mu / 10) if better else (w, mu * 10)
+        ahead = o.jit(o.grad(lambda u: E(u - 0.1 * g(u))))
+        rules = [("sharpness-aware", sharpness_aware), ("extragradient", lambda w, mu: (w - 0.2 * g(w - 0.2 * g(w)), mu)),
+                 ("looking ahead", lambda w, mu: (w - 0.1 * ahead(w), mu)), ("Newton", newton),
+                 ("Levenberg-Marquardt", levenberg)]
+        for k, (name, rule) in enumerate(rules, 1):
+            w, mu, mine = o.array(flat(start)), 1e-2, [(e, c) for i, e, c in zip(table["k"], table["e"], table["curved"]) if i == k]
+            for step, (e, c) in enumerate(mine):
+                same(f"nesting: {name}, step {step}" + against, [e, c], o.numpy(watch(w)), 1e-9)
+                w, mu = rule(w, mu)
+            same(f"nesting: {name}, weights after {len(mine)} steps" + against, flat(formats.value(f"{out}/end-k={k}")), o.numpy(w), 1e-8)
+        matrices = lambda w: loss(w) + 1e-2 * penalty(w) + 1e-2 * top(w)
+        w, losses, both = o.array(flat(start)), [], (o.jit(matrices), o.jit(o.grad(matrices)))
+        for _ in range(4):
+            losses.append(float(both[0](w)))
+            w = w - 0.1 * both[1](w)
+        same("nesting: four steps on matrices" + against, formats.table(f"{out}/matrices.csv")["e"], losses, 1e-11)
+        same("nesting: weights after them" + against, flat(formats.value(f"{out}/matrices_end")), o.numpy(w), 1e-10)
+
+
 def adam_path(o, objective, p, lr, steps, watch=lambda q: None):
     """The objective's value and the 2-norm of its gradient before each step, and the weights after the last. `watch` is called with
     the weights before each step."""
@@ -538,7 +613,7 @@ def images(out, found):
                 f"images: {name} of new images, as NumPy reads it", f"{found.dtype} {found.shape}")
 
 
-TESTS = {f.__name__: f for f in (gradients, optimisers, training, hessian_609, convolution, b2, images)}
+TESTS = {f.__name__: f for f in (gradients, nesting, optimisers, training, hessian_609, convolution, b2, images)}
 PREPARE = {"images": prepare_images}  # writes the folder that --data names
 FILES = {"images": ("images.hw", "--f64"), "b2": ("../../examples/b2_gradient_norm.hw", "--quick")}
 

@@ -4,11 +4,12 @@
 
 #include "frontend/Parser.h"
 #include "frontend/elaborate/Elaborate.h"
-#include "ir/Dialects.h"
+#include "ir/Precision.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
 
 #include <filesystem>
 #include <fstream>
@@ -45,8 +46,9 @@ struct Made {
   }
 };
 
-std::unique_ptr<Made> attempt(const std::string &text, const ElaborateOptions &options = {}) {
+std::unique_ptr<Made> attempt(const std::string &text, ElaborateOptions options = {}) {
   auto made = std::make_unique<Made>();
+  options.lint = true;
   made->source = std::make_unique<Source>("model.hw", text);
   ast::Module file = parseModule(*made->source, made->diagnostics);
   if (!made->diagnostics.hasErrors())
@@ -146,6 +148,17 @@ TEST_CASE("mistakes are named, with their place") {
        step("mse(net(x), y)", "adam(0.1)"),
        {"lacks 1 argument\n", R"(adam\(lr = )"}},
       {"half a call in batches", net + "record t: a = mse(net(x)) on d batch 8\n", {"still lacks prediction"}},
+      {"f64 in an f32 loop",
+       data + "s = d.x[0]\nfor i in 1..3 { s = s + f64(d.x[i32(i)]) }\nsave s\n",
+       {"`s`, carried around this loop, is f32 and cannot become f64", R"(f64\(\.\.\.\))"}},
+      {"f64 weights chosen for f32 ones",
+       net + "other = where(mean(d.x) > 0, net, f64(net))\nsave other\n",
+       {"is f32 and cannot become f64"}},
+      {"an objective at weights of the other precision",
+       net + "fn own(f, w) = w - grad(f(w), w) * f(f64(w))\ntrain net on d for 1 epochs { minimize mse(net(x), y) with "
+             "own "
+             "}\n",
+       {"weights of its own type, f32, found f64"}},
       {"argument by position", "v = uniform(0, 1, [3])\n", {R"(model\.hw:1)", "2 positional", "shape"}},
       {"shapes of @", data + "v = d.x @ d.x\n", {R"(model\.hw:2)", "20", "3"}},
       {"shapes of +", data + "v = d.x + ones([7])\n", {R"(model\.hw:2)", "7", "3"}},
@@ -305,6 +318,119 @@ TEST_CASE("f64 spreads, and numbers are weak") {
   ElaborateOptions wide;
   wide.f64 = true;
   CHECK(elementOf(make("a = ones([2])\nsave a\n", wide)->only<study::SaveOp>().getOperands()[0]).isF64());
+}
+
+TEST_CASE("a tensor made of numbers alone is weak: f64 until it meets another, or stays in a place") {
+  auto typeOf = [](const std::string &expression, bool f64 = false) {
+    ElaborateOptions options;
+    options.f64 = f64;
+    auto made = make(data + "u = d.x[0]\nw = f64(u)\nv = " + expression + "\nsave v\n", options);
+    return elementOf(made->only<study::SaveOp>().getOperands()[0]).isF64();
+  };
+  for (const char *made : {"[0.1, 0.2]", "linspace(0, 1, 3)", "full([3], 0.1)", "eye(3)", "arange(3)", "ones([3]) / 3",
+                           "0.1 * eye(3) @ [1, 2, 3]", "where(u > 0, 0.1, 0.2)", "stack([ones([3]), zeros([3])])",
+                           "[0.1 * k for k in 1..20]", "sum(linspace(0, 1, 3))", "concat([ones([3]), [0.1]])"}) {
+    CAPTURE(made);
+    CHECK_FALSE(typeOf(made));
+    CHECK(typeOf(made, true));
+    CHECK(typeOf("f64(" + std::string(made) + ")"));
+    CHECK_FALSE(typeOf("f32(" + std::string(made) + ")", true));
+    CHECK_FALSE(typeOf("u[0] + " + std::string(made)));
+    CHECK(typeOf("w[0] * " + std::string(made)));
+  }
+  auto element = [](const std::string &expression) {
+    auto made = make(net + "wide = " + expression + "\nsave wide, out = wide(d.x)\n");
+    auto saves = made->all<study::SaveOp>();
+    CHECK(elementOf(saves[0].getOperands()[0]) == elementOf(saves[1].getOperands()[0]));
+    return elementOf(saves[1].getOperands()[0]).isF64();
+  };
+  CHECK(element("f64(net)"));
+  CHECK(element("at(net, f64(net.weights))"));
+  CHECK(element("mix(net, f64(net), 0.5)"));
+  CHECK_FALSE(element("at(net, 0.1 * net.weights)"));
+  CHECK_FALSE(element("at(net, linspace(0, 1, net.weights.size))"));
+  CHECK_FALSE(element("f32(f64(net))"));
+}
+
+TEST_CASE("what was only rounded to f32 is not made f64 again") {
+  mlir::MLIRContext context;
+  context.loadDialect<HwDialect, study::StudyDialect, mlir::func::FuncDialect>();
+  auto found = [&](const std::string &body) {
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(
+        "func.func @study(%a: tensor<3xf64>, %b: tensor<3xf32>) {\n" + body + "\nreturn\n}\n", &context);
+    REQUIRE(module);
+    return roundTrips(*module).size();
+  };
+  const std::string down = "%x = hw.cast %a : tensor<3xf64> -> tensor<3xf32>\n",
+                    up = " : tensor<3xf32> -> tensor<3xf64>";
+  CHECK(found(down + "%y = hw.cast %x" + up) == 1);
+  CHECK(found(down + "%s = hw.sin %x : tensor<3xf32>\n%y = hw.cast %s" + up) == 1);
+  CHECK(found("%x = hw.constant dense<0.1> : tensor<3xf32>\n%y = hw.cast %x" + up) == 1);
+  CHECK(found("%x = hw.cast %a {hw.kept} : tensor<3xf64> -> tensor<3xf32>\n%y = hw.cast %x" + up) == 0);
+  CHECK(found(down + "%s = hw.mul %x, %b : tensor<3xf32>\n%y = hw.cast %s" + up) == 0); // met what is f32
+  CHECK(found("%y = hw.cast %b" + up) == 0);
+  CHECK(found(down + "%i = hw.iota dim 0 : tensor<3xf32>\n%s = hw.add %x, %i : tensor<3xf32>\n%y = hw.cast %s" + up) ==
+        1);
+}
+
+TEST_CASE("in batches: each sample by itself, and what is linear in a mean; nothing else") {
+  const std::string head = net + "data e { x = d.x; y = d.y; label = randint(3, shape = [20], seed = 3) }\n";
+  auto error = [&](const std::string &e) { return errorOf(head + "v = " + e + " on e batch 8\n"); };
+  for (const char *good :
+       {"mean(x)", "1 - 2 * mean(x^2)", "net(x)", "mse(net(x), y)", "mean(x, axis = 0) @ [1, 2, 3]",
+        "grad(mse(net(x), y), net)", "hessian(mse(net(x), y), net) @ net.weights", "accuracy(x, label)",
+        "cross_entropy(x, label, smoothing = 0.1)", "argmax(net(x), axis = 1)", "mean(x) + norm(net.weights)",
+        "softmax(x)", "where(x > 0, x, 0)", "x.T[0]", "mean(reshape(x, [x.shape[0] * 3]) ^ 2)", "net.weights.size"}) {
+    CAPTURE(good);
+    CHECK(error(good) == "");
+  }
+  for (const char *bad : {"std(x)",
+                          "var(x, axis = 0)",
+                          "sqrt(mean(x^2))",
+                          "mean(x)^2",
+                          "mean(x) * mean(y)",
+                          "mean(x) / mean(y^2)",
+                          "x[0]",
+                          "x[::-1]",
+                          "x.T @ x",
+                          "one_hot(label).T @ one_hot(label)",
+                          "norm(x)",
+                          "max(mean(x), 0)",
+                          "mean(x - mean(x))",
+                          "softmax(x, axis = 0)",
+                          "norm(grad(mse(net(x), y), net))",
+                          "argmax(x, axis = 0)",
+                          "x.shape[0] * mean(x)",
+                          "len(x)",
+                          "arange(len(x)) * y[:, 0]",
+                          "random(shape = y.shape, seed = 1)",
+                          "grad(mean(x^2), x)",
+                          "where(mean(x) > 0, mean(x), 1)",
+                          "sum(x)",
+                          "x @ x.T",
+                          "max(x)",
+                          "count(x)",
+                          "mean(x > mean(x))"}) {
+    CAPTURE(bad);
+    CHECK(std::regex_search(error(bad), std::regex("put together from batches|axis of the samples must come first")));
+  }
+}
+
+TEST_CASE("batch norm of one value is refused where it would be trained, and the last batch counts") {
+  auto error = [](const std::string &layer, const std::string &rows, const std::string &batch) {
+    return errorOf("data d { x = normal(0, 1, shape = [" + rows + "], seed = 1) }\nfn f(x) = x |> " + layer +
+                   "\nnet = init(f, d.x, seed = 1)\ntrain net on d " + batch +
+                   " for 1 epochs { minimize mean(net(x)^2) with sgd() }\n");
+  };
+  const std::string conv = "conv2d(2) |> batchnorm";
+  CHECK(error("linear(4) |> batchnorm", "21, 3", "batch 5").find("the last batch of an epoch has 1 row here") !=
+        std::string::npos);
+  CHECK(error("linear(4) |> batchnorm", "20, 3", "batch 1").find("takes more values than the 1 of each") !=
+        std::string::npos);
+  CHECK(error("linear(4) |> batchnorm", "22, 3", "batch 5") == "");
+  CHECK(error("linear(4) |> batchnorm", "21, 3", "") == "");
+  CHECK(error(conv, "21, 1, 4, 4", "batch 5") == "");
+  CHECK(error(conv, "21, 1, 3, 3", "batch 5").find("the last batch") != std::string::npos);
 }
 
 TEST_CASE("partial application gives the last arguments") {

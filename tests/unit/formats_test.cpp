@@ -5,6 +5,7 @@
 #include "runtime/formats/Cifar10.h"
 #include "runtime/formats/Csv.h"
 #include "runtime/formats/Idx.h"
+#include "runtime/formats/Inputs.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Plot.h"
 #include "runtime/formats/Process.h"
@@ -12,6 +13,7 @@
 #include "runtime/formats/Text.h"
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -232,8 +234,9 @@ TEST_SUITE("npy") {
     for (DType t : {DType::f32, DType::f64, DType::i1, DType::i8, DType::u8, DType::i32, DType::u32, DType::i64}) {
       Tensor zeros(t, {2, 1, 3});
       std::memset(zeros.data(), 1, zeros.byteSize());
-      writeNpy(dir.path("t.npy"), zeros.ref());
-      Tensor back = readNpy(dir.path("t.npy"));
+      const std::string path = dir.path(fmt::format("{}.npy", static_cast<int>(t))); // what was read is not replaced
+      writeNpy(path, zeros.ref());
+      Tensor back = readNpy(path);
       CHECK(back.dtype() == t);
       CHECK(back.shape() == zeros.shape());
       CHECK(std::memcmp(back.data(), zeros.data(), zeros.byteSize()) == 0);
@@ -767,6 +770,10 @@ TEST_SUITE("results folder") {
     CHECK(out.fileName("kept-widths=[30, 60]", ".safetensors") == "kept-widths=[30, 60].safetensors");
     CHECK(out.fileName("α vs β", ".svg") == "α vs β.svg");
     CHECK(out.fileName("loss, sinc", ".png") == "loss, sinc.png"); // one stem for all files of a name
+    CHECK(out.fileName("t", ".npy") == "t.npy");                   // Linux's file systems tell case apart
+    CHECK(out.fileName("T", ".csv") == "T.csv");
+    CHECK(out.fileName("T", ".npy") == "T.npy");
+    CHECK(fs::is_empty(dir.path("run")));
     std::vector<std::string> hostile = {"../../x",
                                         "..",
                                         ".",
@@ -824,10 +831,7 @@ TEST_SUITE("results folder") {
         CHECK(point.valid);
         at += point.length;
       }
-      std::string lower = file;
-      for (char &c : lower)
-        c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-      CHECK(seen.insert(lower).second);
+      CHECK(seen.insert(file).second);
       auto stream = out.stream(name, ".plot.csv");
       stream.write("x");
       stream.close();
@@ -1287,6 +1291,89 @@ TEST_SUITE("plot") {
     CHECK(result.status == 7);
     CAPTURE(result.output);
     CHECK(result.output.find("`x`\n") == 0);
+    // With its streams closed; and with a child who keeps them open, and is ended with it.
+    CHECK(runProcess({"sh", "-c", "exec >&- 2>&-; sleep 60"}, here, 0.2).timedOut);
+    result = runProcess({"sh", "-c", "sleep 60 & echo $!; sleep 60"}, here, 0.5);
+    CHECK(result.timedOut);
+    const pid_t grandchild = std::atoi(result.output.c_str());
+    CHECK(grandchild > 1);
+    for (int turn = 0; turn < 100 && kill(grandchild, 0) == 0; ++turn)
+      usleep(10'000); // until whoever inherits it has seen its end
+    result = runProcess({"sh", "-c", "sleep 60 & exit 3"}, here, 20);
+    CHECK(!result.timedOut);
+    CHECK(result.status == 3);
+    result = runProcess({"sleep", "60"}, here, 20, {}, [] { return true; });
+    CHECK(result.stopped);
+    result = runProcess({"sh", "-c", "kill -SEGV $$"}, here, 20);
+    CHECK(result.signal == 11);
     close(here);
+  }
+
+  TEST_CASE("programs are looked for in absolute folders alone") {
+    Scratch dir;
+    const std::string path = std::getenv("PATH"), lies = "#!/bin/sh\necho planted\n";
+    dir.file("tool", lies);
+    fs::permissions(dir.path("tool"), fs::perms::owner_all);
+    const int folder = open(dir.root.c_str(), O_RDONLY | O_DIRECTORY);
+    for (const char *given : {"", ":", ".", "./", ":/bin", "/bin:", "/usr/bin::/bin", "..:."}) {
+      setenv("PATH", given, 1);
+      CAPTURE(given);
+      const ProcessResult result = runProcess({"tool"}, folder, 20);
+      CHECK(!result.started);
+      CHECK(result.missing);
+    }
+    setenv("PATH", ".:/bin:/usr/bin", 1);
+    setenv("GNUPLOT_LIB", "here", 1);
+    // What a program starts does not find it either.
+    CHECK(runProcess({"sh", "-c", "tool || echo $PATH $GNUPLOT_LIB $TMPDIR"}, folder, 20, {"TMPDIR=t"})
+              .output.ends_with("/bin:/usr/bin t\n"));
+    unsetenv("GNUPLOT_LIB");
+    setenv("PATH", path.c_str(), 1);
+    close(folder);
+  }
+
+  TEST_CASE("what is read is not replaced, by whatever name") {
+    Scratch dir;
+    const std::string input = dir.file("input", "precious");
+    fs::create_hard_link(input, dir.path("hard"));
+    fs::create_symlink("input", dir.path("soft"));
+    fs::create_directory_symlink(".", dir.path("folder"));
+    AtomicFile(input).commit(); // not read yet: an output like any other
+    dir.file("input", "precious");
+    fs::remove(dir.path("hard"));
+    fs::create_hard_link(input, dir.path("hard"));
+    rememberInput(input, "a file");
+    for (const char *name : {"input", "hard", "soft", "folder/input", "./input"}) {
+      CAPTURE(name);
+      CHECK_SENTENCE(AtomicFile(dir.path(name)), "is read and is not replaced");
+      CHECK_SENTENCE(outputPath(dir.path(name)), "is read and is not replaced");
+    }
+    OutDir out(dir.root.string(), OutDir::Existing::overwrite);
+    CHECK_SENTENCE(out.create("input", ""), "is read and is not replaced");
+    CHECK_SENTENCE(out.stream("hard", ""), "is read and is not replaced");
+    CHECK_SENTENCE(out.refuseInputs("input", ""), "is read and is not replaced");
+    out.refuseInputs("other", "");
+    CHECK(slurp(input) == "precious");
+    // Written anew, it stays the file that it is: also where it has several names.
+    chmod(input.c_str(), 0640);
+    AtomicFile anew(dir.path("soft"), AtomicFile::Over::itself);
+    anew.write("new");
+    anew.commit();
+    CHECK(slurp(dir.path("hard")) == "new");
+    CHECK(fs::is_symlink(dir.path("soft")));
+    CHECK(fs::hard_link_count(input) == 2);
+    fs::remove(dir.path("hard"));
+    AtomicFile again(input, AtomicFile::Over::itself);
+    again.write("newer");
+    again.commit();
+    CHECK(slurp(input) == "newer");
+    CHECK((fs::status(input).permissions() & fs::perms::mask) == fs::perms(0640));
+    CHECK(std::distance(fs::directory_iterator(dir.root), {}) == 3);
+  }
+
+  TEST_CASE("what acts on a terminal is shown escaped") {
+    CHECK(escaped("a\x1b[2J\tb\nc") == "a\\x1b[2J\tb\nc");
+    CHECK(escaped("a\tb\nc", false) == "a\\x09b\\x0ac");
+    CHECK(escaped("\xc2\x9b \xe2\x80\xae \xff \xc3\xa4") == "\\xc2\\x9b \\xe2\\x80\\xae \\xff \xc3\xa4");
   }
 }

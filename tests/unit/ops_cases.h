@@ -1,22 +1,13 @@
 // What the generic test of the dialect (ops_test.cpp) knows of each op: a row an op, and in it the operands to try.
 #pragma once
-#include "ir/Dialects.h"
+#include "tests/reference/Ops.h"
 #include <string>
 #include <vector>
 
 namespace hw::ops {
 
-/// Wide enough for every f64, i32 and ui64 exactly, and for a reference that is better than an f64.
-using Number = long double;
-
-/// Elements in row-major order.
-struct Tensor {
-  mlir::RankedTensorType type;
-  std::vector<Number> values;
-};
-
-/// What an op's results are, in plain loops: written from the op's description in HwOps.td, independent of the backend.
-using Reference = std::vector<Tensor> (*)(mlir::Operation *op, llvm::ArrayRef<Tensor> operands);
+using reference::Number;
+using reference::Tensor;
 
 /// Where an operand's elements are drawn from. All are exactly representable in f32.
 enum class Domain {
@@ -62,7 +53,6 @@ struct Case {
 
 struct Row {
   const char *op;
-  Reference reference;
   std::vector<Case> cases;
   /// Groups of operands in which the op is (jointly) linear, the others held: what its transpose is checked for. {-1}:
   /// all.
@@ -75,8 +65,5 @@ struct Row {
 
 /// The table.
 const std::vector<Row> &rows();
-
-/// The value a tensor of this element type stores for `x`: integers wrap around; floats stay as they are.
-Number wrapped(mlir::Type element, __int128 x);
 
 } // namespace hw::ops

@@ -274,19 +274,67 @@ TEST_CASE("cholesky, triangular_solve and lu_solve solve what they say") {
   CHECK(result[1] == 0);
 }
 
-TEST_CASE("eigenvalues of a symmetric matrix, and how far it is from one") {
+/// What failOutside() says of these numbers; empty if they are all within.
+template <class T> std::string outsideOf(std::vector<T> numbers, int32_t type, int32_t flags, int64_t below) {
+  std::vector<uint32_t> result(numbers.size());
+  hw_whole(type, flags, int64_t(numbers.size()), below, "index", "axis 0", "model.hw:1:2", numbers.data(),
+           result.data());
+  if (!foundOutside)
+    return "";
+  try {
+    failOutside();
+  } catch (const hw::Error &error) {
+    return error.what();
+  }
+}
+
+TEST_CASE("an index outside is told once, the first, and forgotten") {
+  CHECK(outsideOf<int32_t>({0, 5, 2}, HW_I32, 0, 6) == "");
+  CHECK(outsideOf<int32_t>({0, 6, -1}, HW_I32, 0, 6) == "model.hw:1:2: index 6 is outside axis 0");
+  CHECK(outsideOf<int32_t>({-6, -7, 9}, HW_I32, HW_FROM_END, 6) == "model.hw:1:2: index -7 is outside axis 0");
+  CHECK(outsideOf<double>({1, 0.5}, HW_F64, 0, 6) == "model.hw:1:2: index 0.5 is not a whole number");
+  CHECK(outsideOf<double>({1, 0.5, 5.9, -0.9, -6.5}, HW_F64, HW_FROM_END | HW_CUT, 6) == "");
+  CHECK(outsideOf<double>({-7}, HW_F64, HW_FROM_END | HW_CUT, 6) == "model.hw:1:2: index -7 is outside axis 0");
+  CHECK(outsideOf<float>({NAN}, HW_F32, HW_CUT, 6) == "model.hw:1:2: index nan is not a whole number");
+  CHECK(outsideOf<double>({4294967295.0}, HW_F64, 0, int64_t(1) << 32) == "");
+  CHECK(outsideOf<double>({4294967296.0}, HW_F64, 0, int64_t(1) << 32) != "");
+  CHECK(outsideOf<double>({-1e300}, HW_F64, HW_FROM_END, int64_t(1) << 32) != "");
+  CHECK(outsideOf<uint8_t>({1, 255}, HW_UI8, 0, 255) == "model.hw:1:2: index 255 is outside axis 0");
+  CHECK(outsideOf<uint64_t>({~uint64_t(0)}, HW_UI64, 0, 6) != "");
+  CHECK(!foundOutside);
+}
+
+TEST_CASE("eigenvalues and vectors of a symmetric matrix, and how far it is from one") {
   const double a[] = {2, 1, 0, 1, 2, 1, 0, 1, 2};
-  double values[3];
-  CHECK(symmetricEigenvalues(true, 3, a, values) == 0);
+  double values[3], vectors[9];
+  CHECK(symmetricEigensystem(true, 3, a, values, nullptr) == 0);
   const double expected[] = {2 - std::sqrt(2), 2, 2 + std::sqrt(2)};
   for (int i = 0; i < 3; ++i)
     CHECK(values[i] == doctest::Approx(expected[i]).epsilon(1e-14));
+  CHECK(symmetricEigensystem(true, 3, a, values, vectors) == 0);
+  for (int j = 0; j < 3; ++j) {
+    double norm = 0;
+    for (int i = 0; i < 3; ++i) {
+      double av = 0;
+      for (int k = 0; k < 3; ++k)
+        av += a[3 * i + k] * vectors[3 * k + j];
+      CHECK(std::abs(av - expected[j] * vectors[3 * i + j]) < 1e-14);
+      norm += vectors[3 * i + j] * vectors[3 * i + j];
+    }
+    CHECK(norm == doctest::Approx(1).epsilon(1e-14));
+  }
   const float skew[] = {1, 1, -1, 1};
-  float two[2];
-  CHECK(symmetricEigenvalues(false, 2, skew, two) == 2);
+  float two[2], four[4];
+  CHECK(symmetricEigensystem(false, 2, skew, two, nullptr) == 2);
   const float nan[] = {1, NAN, NAN, 1};
-  symmetricEigenvalues(false, 2, nan, two);
+  symmetricEigensystem(false, 2, nan, two, four);
   CHECK(std::isnan(two[0]));
+  CHECK(std::isnan(four[3]));
+  // Results may lie where the matrix lies.
+  double inPlace[] = {2, 1, 1, 2}, pair[2];
+  symmetricEigensystem(true, 2, inPlace, pair, inPlace);
+  CHECK(pair[0] == doctest::Approx(1).epsilon(1e-14));
+  CHECK(std::abs(inPlace[0] + inPlace[2]) < 1e-14);
 }
 
 //---- oneDNN ----------------------------------------------------------------------------------------------------------
@@ -751,43 +799,40 @@ TEST_CASE("batches: means are weighted by rows, the rest is concatenated") {
     CHECK(ran.value(outAll, i) == 10.0 * i);
 }
 
-TEST_CASE("dense makes the matrix of an operator, eigvals its eigenvalues") {
-  constexpr int n = 37; // more than a block of columns, and not a multiple
+TEST_CASE("batches make the matrix of an operator row by row, eigh its eigenvalues and vectors") {
+  constexpr int n = 37;
   Builder b;
-  const int in = b.slot("f64", {n}), out = b.slot("f64", {n}), matrix = b.slot("f64", {n, n}),
-            values = b.slot("f64", {n});
+  const int row = b.slot("i32", {1}), out = b.slot("f64", {1, n}), matrix = b.slot("f64", {n, n}),
+            values = b.slot("f64", {n}), vectors = b.slot("f64", {n, n});
   // The second difference, whose eigenvalues are 2 - 2 cos(k pi / (n + 1)).
   auto second = [](void *const *a, void *) {
-    const double *v = doubles(a[0]);
-    for (int i = 0; i < n; ++i)
-      doubles(a[1])[i] = 2 * v[i] - (i > 0 ? v[i - 1] : 0) - (i + 1 < n ? v[i + 1] : 0);
-  };
-  b.body = {
-      {{"op", "dense"}, {"input", in}, {"output", out}, {"result", matrix}, {"body", {b.call(second, {in}, {out})}}},
-      {{"op", "eigvals"}, {"from", matrix}, {"to", values}}};
-  Ran ran(b);
-  for (int i = 0; i < n; ++i) {
-    CHECK(ran.value(values, i) == doctest::Approx(2 - 2 * std::cos((i + 1) * M_PI / (n + 1))).epsilon(1e-12));
+    const int i = *static_cast<const int32_t *>(a[0]);
     for (int j = 0; j < n; ++j)
-      CHECK(ran.value(matrix, i * n + j) == (i == j ? 2 : std::abs(i - j) == 1 ? -1 : 0));
+      doubles(a[1])[j] = i == j ? 2 : std::abs(i - j) == 1 ? -1 : 0;
+  };
+  b.body = {{{"op", "batches"},
+             {"rows", n},
+             {"batch", 1},
+             {"row_indices", row},
+             {"body", {b.call(second, {row}, {out})}},
+             {"results", {{{"combine", "concat"}, {"slot", matrix}, {"from", out}}}}},
+            {{"op", "eigh"}, {"matrix", matrix}, {"values", values}, {"vectors", vectors}}};
+  Ran ran(b);
+  for (int k = 0; k < n; ++k) {
+    CHECK(ran.value(values, k) == doctest::Approx(2 - 2 * std::cos((k + 1) * M_PI / (n + 1))).epsilon(1e-12));
+    for (int i = 0; i < n; ++i) {
+      double av = 0;
+      for (int j = 0; j < n; ++j)
+        av += ran.value(matrix, i * n + j) * ran.value(vectors, j * n + k);
+      CHECK(std::abs(av - ran.value(values, k) * ran.value(vectors, i * n + k)) < 1e-13);
+    }
   }
-  // A rectangular operator lands in the right places too; and eigvals objects to what is not symmetric.
+  // What is not symmetric is objected to.
   Builder skew;
-  const int v = skew.slot("f64", {2}), w = skew.slot("f64", {2}), a = skew.slot("f64", {2, 2}),
-            e = skew.slot("f64", {2});
-  skew.body = {{{"op", "dense"},
-                {"input", v},
-                {"output", w},
-                {"result", a},
-                {"body",
-                 {skew.call(
-                     [](void *const *p, void *) {
-                       doubles(p[1])[0] = doubles(p[0])[0] + 5 * doubles(p[0])[1];
-                       doubles(p[1])[1] = 0;
-                     },
-                     {v}, {w})}}},
-               {{"op", "eigvals"}, {"from", a}, {"to", e}, {"loc", "x.hw:9:2"}}};
-  CHECK_THROWS_WITH_AS(Ran{skew}, doctest::Contains("x.hw:9:2: eigvals wants a symmetric matrix"), Error);
+  const int a = skew.slot("f64", {2, 2}), e = skew.slot("f64", {2});
+  skew.body = {skew.call([](void *const *p, void *) { doubles(p[0])[0] = 1, doubles(p[0])[1] = 5; }, {}, {a}),
+               {{"op", "eigh"}, {"matrix", a}, {"values", e}, {"vectors", -1}, {"loc", "x.hw:9:2"}}};
+  CHECK_THROWS_WITH_AS(Ran{skew}, doctest::Contains("x.hw:9:2: eigenvalues are of a symmetric matrix"), Error);
 }
 
 TEST_CASE("data sets are read, converted and checked") {
@@ -1757,19 +1802,21 @@ Builder everything(int runs = 2, bool independent = false) {
                      {"step", step2},
                      {"body", {row("s", {column("step", step2), column("w", p.w)})}}}};
 
-  const int unit = b.slot("f64", {2}), image = b.slot("f64", {2}), matrix = b.slot("f64", {2, 2});
-  const Json dense = {{"op", "dense"},
-                      {"input", unit},
-                      {"output", image},
-                      {"result", matrix},
-                      {"body",
-                       {b.call(
-                           [](void *const *a, void *) {
-                             tick();
-                             doubles(a[2])[0] = doubles(a[0])[0] * doubles(a[1])[1];
-                             doubles(a[2])[1] = doubles(a[0])[1] + doubles(a[1])[0];
-                           },
-                           {p.w, unit}, {image})}}};
+  const int row1 = b.slot("i32", {1}), image = b.slot("f64", {1, 2}), matrix = b.slot("f64", {2, 2});
+  const Json rows = {{"op", "batches"},
+                     {"rows", 2},
+                     {"batch", 1},
+                     {"row_indices", row1},
+                     {"body",
+                      {b.call(
+                          [](void *const *a, void *) {
+                            tick();
+                            const int row = *static_cast<const int32_t *>(a[1]);
+                            doubles(a[2])[0] = (row == 0) * doubles(a[0])[0];
+                            doubles(a[2])[1] = (row == 1) + doubles(a[0])[0];
+                          },
+                          {p.w, row1}, {image})}},
+                     {"results", {{{"combine", "concat"}, {"slot", matrix}, {"from", image}}}}};
   const Json copyData = b.call(
       [](void *const *a, void *) {
         tick();
@@ -1789,7 +1836,7 @@ Builder everything(int runs = 2, bool independent = false) {
              {"body",
               {copyData,
                train,
-               dense,
+               rows,
                row("mixed", {{{"name", "what"}, {"value", "a text"}}}),
                row("mixed", {column("what", i), column("m", matrix)}),
                {{"op", "save"}, {"name", "w"}, {"format", "npy"}, {"slots", {p.w}}, {"loops", loops}}}}}};

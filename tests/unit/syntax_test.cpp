@@ -729,6 +729,14 @@ TEST_CASE("diagnostics are sorted, capped, and fit the screen") {
   other.error({&hostile, 0, 1}, "found \x1b[31m");
   CHECK(other.render().find('\x1b') == std::string::npos);
   CHECK(other.render(true).find("\x1b[2J") == std::string::npos);
+  CHECK(other.render().find("\\x1b[2J.hw:1:1: error: found \\x1b[31m") == 0);
+  CHECK(other.render().find(" 1 | \\x1b]0;x\\x07\n") != std::string::npos);
+  // Nor reorder or hide what is there: C1 controls, bidirectional overrides, a newline in a file's name.
+  Source reordered("a\nb.hw", "x \xc2\x9b \xe2\x80\xae y\n");
+  Diagnostics more;
+  more.error({&reordered, 0, 1}, "found \xe2\x80\xae");
+  CHECK(more.render() ==
+        "a\\x0ab.hw:1:1: error: found \\xe2\\x80\\xae\n   |\n 1 | x \\xc2\\x9b \\xe2\\x80\\xae y\n   | ^\n");
 }
 
 TEST_CASE("a file that cannot be read is one sentence") {

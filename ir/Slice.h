@@ -14,9 +14,12 @@ bool isCheap(mlir::Operation *op);
 /// The values an op reads: its operands, then what its regions capture.
 llvm::SetVector<mlir::Value> inputsOf(mlir::Operation *op);
 
-/// The ops that `roots` are computed from, each before those that use it. Does not look into regions, nor behind a
-/// `study.train`, which cuts the flow of derivatives.
-llvm::SetVector<mlir::Operation *> flowInto(mlir::ValueRange roots);
+/// The ops that `roots` are computed from, each before those that use it. Does not look into regions, nor behind the
+/// values `from`, nor behind a `study.train`, which cuts the flow of derivatives.
+llvm::SetVector<mlir::Operation *> flowInto(mlir::ValueRange roots, mlir::ValueRange from = {});
+
+/// Those of them that depend on `from`.
+llvm::SmallVector<mlir::Operation *> flowBetween(mlir::ValueRange from, mlir::ValueRange roots);
 
 /// Whether any of `from` reaches `of` along the data flow (so that "no flow" can be told from a derivative that is
 /// zero).

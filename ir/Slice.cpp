@@ -1,4 +1,4 @@
-#include "passes/Slice.h"
+#include "ir/Slice.h"
 #include "mlir/Transforms/RegionUtils.h"
 
 using namespace mlir;
@@ -15,14 +15,15 @@ llvm::SetVector<Value> hw::inputsOf(Operation *op) {
   return inputs;
 }
 
-llvm::SetVector<Operation *> hw::flowInto(ValueRange roots) {
+llvm::SetVector<Operation *> hw::flowInto(ValueRange roots, ValueRange from) {
   // Depth first with an explicit stack: a graph may be thousands of ops deep.
   llvm::SetVector<Operation *> order;
   llvm::SmallPtrSet<Operation *, 32> seen;
+  llvm::SmallDenseSet<Value> ends(from.begin(), from.end());
   SmallVector<std::pair<Operation *, SmallVector<Value>>> stack;
   auto enter = [&](Value value) {
     Operation *op = value.getDefiningOp();
-    if (op && !isa<study::TrainOp>(op) && seen.insert(op).second)
+    if (op && !isa<study::TrainOp>(op) && !ends.contains(value) && seen.insert(op).second)
       stack.emplace_back(op, llvm::to_vector(llvm::reverse(inputsOf(op).getArrayRef())));
   };
   for (Value root : roots) {
@@ -37,10 +38,18 @@ llvm::SetVector<Operation *> hw::flowInto(ValueRange roots) {
   return order;
 }
 
-bool hw::reaches(ValueRange from, Value of) {
-  llvm::SmallPtrSet<Value, 16> reached(from.begin(), from.end());
-  for (Operation *op : flowInto(of))
-    if (llvm::any_of(inputsOf(op), [&](Value input) { return reached.contains(input); }))
+SmallVector<Operation *> hw::flowBetween(ValueRange from, ValueRange roots) {
+  llvm::SmallDenseSet<Value> reached(from.begin(), from.end());
+  SmallVector<Operation *> order;
+  for (Operation *op : flowInto(roots, from))
+    if (llvm::any_of(inputsOf(op), [&](Value input) { return reached.contains(input); })) {
       reached.insert(op->result_begin(), op->result_end());
-  return reached.contains(of);
+      order.push_back(op);
+    }
+  return order;
+}
+
+bool hw::reaches(ValueRange from, Value of) {
+  SmallVector<Operation *> path = flowBetween(from, of);
+  return llvm::is_contained(from, of) || llvm::is_contained(path, of.getDefiningOp());
 }
