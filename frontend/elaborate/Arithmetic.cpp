@@ -949,8 +949,28 @@ std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, Ar
                                            const std::string &name, SourceRange range, bool stored) {
   // Numbers, and tensors made of numbers alone, go straight into the type of their place.
   Restore<Type> exact(meeting, f64());
-  std::vector<bool> weak;
-  flattenWeak(value, weak);
+  // A list is a tensor where one is wanted, and a tensor a list of its rows.
+  std::vector<bool> isWeakPart;
+  flattenWeak(value, isWeakPart);
+  auto *items = as<List>(value), *likeItems = as<List>(like);
+  if (items && as<Tensor>(like) && !items->items.empty() && llvm::all_of(items->items, [](const Val &item) {
+        return as<Number>(item) || as<Tensor>(item) || as<List>(item);
+      })) {
+    Value whole = tensorOf(value, "a tensor");
+    bool allWeak = llvm::all_of(isWeakPart, [](bool isWeak) { return isWeak; });
+    return flattenLike(allWeak ? weak(whole) : tensor(whole), like, types, name, range, stored);
+  }
+  if (auto *t = as<Tensor>(value);
+      t && likeItems && typeOf(t->ssa).getRank() && shapeOf(t->ssa)[0] == int64_t(likeItems->items.size())) {
+    std::vector<Val> rows;
+    SmallVector<int64_t> start(typeOf(t->ssa).getRank(), 0), limit(shapeOf(t->ssa)), stride(start.size(), 1);
+    for (int64_t i = 0; i < shapeOf(t->ssa)[0]; ++i) {
+      start[0] = i, limit[0] = i + 1;
+      Value row = reshape(SliceOp::create(builder, loc(), t->ssa, start, limit, stride), shapeOf(t->ssa).drop_front());
+      rows.push_back(t->weak ? weak(row) : tensor(row));
+    }
+    return flattenLike(list(std::move(rows)), like, types, name, range, stored);
+  }
   bool scalars = types.size() == 1 && llvm::cast<RankedTensorType>(types[0]).getRank() == 0;
   auto *net = as<Net>(value), *likeNet = as<Net>(like);
   bool sameKind = value->kind == like->kind && (!net || net->code->index == likeNet->code->index);
@@ -967,7 +987,7 @@ std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, Ar
     if (shapeOf(values[i]) != type.getShape())
       fail(range, name + " has the shape " + shapeText(type.getShape()) + " and cannot become " +
                       shapeText(shapeOf(values[i])));
-    if (elementOf(values[i]).isF64() && type.getElementType().isF32() && !stored && !weak[i])
+    if (elementOf(values[i]).isF64() && type.getElementType().isF32() && !stored && !isWeakPart[i])
       fail(range, name + " is f32 and cannot become f64",
            "start it in f64, `f64(...)`, or keep `f32(...)` of what is new");
     values[i] = llvm::isa<FloatType>(type.getElementType()) ? kept(values[i], type.getElementType())
