@@ -465,11 +465,12 @@ StmtPtr Parser::parseFor() {
   auto node = std::make_unique<For>(owner.range);
   if (at(Tok::LParen))
     fail("the name of a loop variable", "a loop is written `for i in 1..10 { … }`, without brackets");
-  std::deque<Level> levels; // each clause is a loop in the one before
-  do {
+  node->clauses.push_back(parseForClause());
+  std::deque<Level> levels; // each further clause is a loop in the one before
+  while (accept(Tok::Comma)) {
     levels.emplace_back(*this);
     node->clauses.push_back(parseForClause());
-  } while (accept(Tok::Comma));
+  }
   std::vector<const Name *> variables;
   for (const ForClause &clause : node->clauses)
     for (const Name &name : clause.names)

@@ -426,7 +426,12 @@ class Program:
         for n in self.pool:
             n.behind = True
         # What the loop leaves.
-        for n, leaf, value in zip(names, leaves, now):
+        for n, leaf, e, last_bound, value in zip(names, leaves, starts, bound, now):
+            if last_bound is leaf:  # the loop left it as it was, and may have read it
+                after = e.named(n)
+                after.behind = True
+                self.pool.append(after)
+                continue
             after = Node(n, leaf.shape)
             after.is_number = leaf.is_number
             self.given[after] = value
