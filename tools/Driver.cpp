@@ -31,7 +31,9 @@ std::string Driver::stem() const {
 
 /// Prints what has been found since the last time, and says whether the stage went well.
 bool Driver::report() {
-  if (!diagnostics_.empty())
+  if (request_.report)
+    request_.report(diagnostics_);
+  else if (!diagnostics_.empty())
     put(stderr, diagnostics_.render(isatty(2)));
   bool ok = !diagnostics_.hasErrors();
   diagnostics_ = Diagnostics();

@@ -20,6 +20,8 @@ struct Request {
   std::string path;
   ElaborateOptions elaborate;
   backend::CompileOptions backend;
+  /// Takes what a stage found wrong, in place of stderr: for the fuzz targets.
+  std::function<void(const Diagnostics &)> report;
 };
 
 /// One compilation. Each stage runs those before it, so a command calls one of them, once; it returns false after
