@@ -945,6 +945,15 @@ static void flattenWeak(const Val &value, std::vector<bool> &to) {
       flattenWeak(item, to);
 }
 
+Val Elaborator::rowAt(const Tensor &whole, int64_t i) {
+  SmallVector<int64_t> start(typeOf(whole.ssa).getRank(), 0), limit(shapeOf(whole.ssa)), stride(start.size(), 1);
+  start[0] = i;
+  limit[0] = i + 1;
+  Value row = SliceOp::create(builder, loc(), whole.ssa, start, limit, stride);
+  row = reshape(row, shapeOf(row).drop_front());
+  return whole.weak ? weak(row) : tensor(row, whole.classes);
+}
+
 std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, ArrayRef<Type> types,
                                            const std::string &name, SourceRange range, bool stored) {
   // Numbers, and tensors made of numbers alone, go straight into the type of their place.
@@ -963,12 +972,8 @@ std::vector<Value> Elaborator::flattenLike(const Val &value, const Val &like, Ar
   if (auto *t = as<Tensor>(value);
       t && likeItems && typeOf(t->ssa).getRank() && shapeOf(t->ssa)[0] == int64_t(likeItems->items.size())) {
     std::vector<Val> rows;
-    SmallVector<int64_t> start(typeOf(t->ssa).getRank(), 0), limit(shapeOf(t->ssa)), stride(start.size(), 1);
-    for (int64_t i = 0; i < shapeOf(t->ssa)[0]; ++i) {
-      start[0] = i, limit[0] = i + 1;
-      Value row = reshape(SliceOp::create(builder, loc(), t->ssa, start, limit, stride), shapeOf(t->ssa).drop_front());
-      rows.push_back(t->weak ? weak(row) : tensor(row));
-    }
+    for (int64_t i = 0; i < shapeOf(t->ssa)[0]; ++i)
+      rows.push_back(rowAt(*t, i));
     return flattenLike(list(std::move(rows)), like, types, name, range, stored);
   }
   bool scalars = types.size() == 1 && llvm::cast<RankedTensorType>(types[0]).getRank() == 0;

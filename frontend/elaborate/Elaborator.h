@@ -264,6 +264,7 @@ public:
                     const std::string &outside);
   mlir::Value broadcastTo(mlir::Value value, llvm::ArrayRef<int64_t> shape);
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape);
+  Val rowAt(const Tensor &whole, int64_t i); // whole[i], of its kind
   mlir::Value binaryOp(Bin op, mlir::Value lhs, mlir::Value rhs);
   mlir::Value reduceSum(mlir::Value value, llvm::ArrayRef<int64_t> dims);
   // A tensor of this shape (null: the number's or tensor's own) and element type.

@@ -616,12 +616,7 @@ bool Elaborator::runUnrolled(const ast::For &stmt, size_t clause, const Val &ite
     for (int64_t i = 0; i < shapeOf(rows)[0]; ++i) {
       if (i == 10000)
         fail(c.range, "this loop would be unrolled more than 10000 times");
-      SmallVector<int64_t> start(typeOf(rows).getRank(), 0), limit(shapeOf(rows)), stride(typeOf(rows).getRank(), 1);
-      start[0] = i;
-      limit[0] = i + 1;
-      Value row = SliceOp::create(builder, loc(), rows, start, limit, stride);
-      row = reshape(row, shapeOf(rows).drop_front());
-      items.push_back(isWeak(iterable) ? weak(row) : tensor(row, as<Tensor>(iterable)->classes));
+      items.push_back(rowAt(*as<Tensor>(iterable), i));
     }
   }
   size_t depth = loops.size();
