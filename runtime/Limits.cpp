@@ -134,7 +134,7 @@ template <class Work> double ratePerSecond(const Work &work) {
   return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
-volatile double used; // what loops return, lest they be left out
+thread_local volatile double used; // what loops return, lest they be left out
 
 /// Flops per second of `loop`, whose vectors have `lanes` elements.
 template <class T> double peak(T (*loop)(int64_t, T), unsigned lanes) {

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Runs every fuzz target for a few seconds, from seeds that are made here.
+"""Runs fuzz targets for a few seconds each.
 
-    tests/fuzz/run.py [--build DIR] [--seconds N] [NAME...]     NAME: cifar10 checkpoint csv gzip idx npy safetensors
+    tests/fuzz/run.py [--build DIR] [--seconds N] [NAME...]
+        NAME: cifar10 checkpoint csv gzip idx npy safetensors     readers of files (those by default), from seeds that are made here
+              front      source text to the outlined module, and fmt; from the programs of the repository (corpus.py)
+              program    the same, and runs what compiles
 
-What a run finds that leads further into a reader is kept in build/fuzz/corpus and starts the next one. An input that breaks a
-reader is left in build/fuzz and named: `build/fuzz/idx_fuzz FILE` repeats it.
+front and program are of the preset asan: --build build/asan. What a run finds that leads further is kept in DIR/fuzz/corpus and starts
+the next one. An input that breaks a target is left in DIR/fuzz and named; the target, given that file, repeats it.
 """
 import argparse
 import gzip
@@ -16,8 +19,9 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 from cases import idx, npy, safetensors
+import corpus as models
 
 TENSOR = {"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "b": {"dtype": "I64", "shape": [], "data_offsets": [16, 24]},
           "h": {"dtype": "F16", "shape": [3], "data_offsets": [24, 30]}, "__metadata__": {"format": "pt"}}
@@ -51,37 +55,72 @@ WORDS = ['{"', '"}', '":', '":{"', "dtype", "shape", "data_offsets", "__metadata
          "'|b1'", "True", "False", "(0, 3)", "99999999999"]
 
 
-def run(program, name, folder, seconds):
-    """A message if the target or the reader is wrong, else None."""
-    seeds, corpus = f"{folder}/seeds/{name}", f"{folder}/corpus/{name}"
+COMPILER = ["front", "program"]
+
+
+def prepare(name, folder):
+    """Writes the seeds; returns (seeds, dictionary, working directory, the target's own flags)."""
+    if name in COMPILER:
+        place = f"{folder}/models"
+        shutil.rmtree(place, ignore_errors=True)
+        models.write(place)
+        return f"{place}/models", f"{place}/words", f"{place}/data", ["-rss_limit_mb=6000", "-max_len=20000"]
+    seeds, words = f"{folder}/seeds/{name}", f"{folder}/words"
     shutil.rmtree(seeds, ignore_errors=True)
     os.makedirs(seeds)
-    os.makedirs(corpus, exist_ok=True)
     for i, seed in enumerate(SEEDS[name]):
         with open(f"{seeds}/{i}", "wb") as f:
             f.write(seed)
-    words = f"{folder}/words"
     with open(words, "w") as f:
         f.writelines('"' + word.replace('"', '\\"') + '"\n' for word in WORDS)
-    # 10,000 bytes that take more than 1.5 GB of memory are a finding, and so is a minute: a busy machine takes seconds at most.
-    flags = [f"-artifact_prefix={folder}/{name}-", f"-dict={words}", "-timeout=60", "-rss_limit_mb=1500", "-max_len=10000"]
+    # 10,000 bytes that take more than 1.5 GB of memory are a finding.
+    return seeds, words, folder, ["-rss_limit_mb=1500", "-max_len=10000"]
 
-    def fuzz(*more):
-        return subprocess.run([program, *flags, *more], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=seconds + 600)
+
+def watch(command, cwd, log, seconds):
+    """Runs it with its output in a file; on a terminal its last line of figures is shown. Returns (exit code, output)."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=out)
+        try:
+            while True:
+                try:
+                    process.wait(timeout=1 if sys.stderr.isatty() else seconds)
+                    break
+                except subprocess.TimeoutExpired:
+                    seconds -= 1
+                    if not sys.stderr.isatty() or seconds < 0:
+                        raise
+                    with open(log, errors="replace") as f:
+                        figures = [line for line in f.read()[-4000:].splitlines() if line.startswith("#")]
+                    print(f"\r\x1b[K{figures[-1][:110] if figures else ''}", end="", file=sys.stderr, flush=True)
+        finally:
+            process.kill()
+            if sys.stderr.isatty():
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with open(log, errors="replace") as f:
+        return process.wait(), f.read()
+
+
+def run(program, name, folder, seconds):
+    """A message if the target or what it tries is wrong, else None."""
+    seeds, words, cwd, own = prepare(name, folder)
+    corpus = f"{folder}/corpus/{name}"
+    os.makedirs(corpus, exist_ok=True)
+    # A minute for one input is a finding: a busy machine takes seconds at most.
+    command = [program, f"-artifact_prefix={folder}/{name}-", f"-dict={words}", "-timeout=60", *own]
     # A good file alone first, so that a target that refuses everything is seen. (libFuzzer runs it again to look for leaks where
     # the first time kept memory, as the list of what was read does.)
-    first = fuzz(f"{seeds}/0")
-    if first.returncode or not re.search(r"accepted ([1-9]\d*) of \1 inputs", first.stderr):
-        return f"the good file {seeds}/0 is not read: {first.stderr.strip()[-1500:]}"
-    done = fuzz(f"-max_total_time={seconds}", corpus, seeds)
-    if done.returncode:
-        return done.stderr.strip()[-4000:]
-    counted = re.search(r"accepted (\d+) of (\d+) inputs", done.stderr)
+    code, said = watch([*command, f"{seeds}/0"], cwd, f"{folder}/{name}.log", 600)
+    if code or not re.search(r"accepted ([1-9]\d*) of \1 inputs", said):
+        return f"the good file {seeds}/0 is not read: {said.strip()[-1500:]}"
+    code, said = watch([*command, f"-max_total_time={seconds}", corpus, seeds], cwd, f"{folder}/{name}.log", seconds + 600)
+    if code:
+        return said.strip()[-4000:]
+    counted = re.search(r"accepted (\d+) of (\d+) inputs", said)
     if not counted:
-        return f"it did not count its inputs: {done.stderr.strip()[-500:]}"
-    cover = re.findall(r"cov: (\d+)", done.stderr)
-    print(f"ok   {name}: {counted[2]} files in {seconds} s, {counted[1]} of them good, {cover[-1] if cover else '?'} edges")
+        return f"it did not count its inputs: {said.strip()[-500:]}"
+    cover = re.findall(r"cov: (\d+)", said)
+    print(f"ok   {name}: {counted[2]} files in {seconds} s, {counted[1]} of them good, {cover[-1] if cover else '?'} edges", flush=True)
     return None
 
 
@@ -89,14 +128,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
     parser.add_argument("--seconds", type=int, default=4, help="how long each target runs")
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
-    folder = os.path.join(os.path.abspath(options.build), "fuzz")
+    build = os.path.abspath(options.build)
+    folder = os.path.join(build, "fuzz")
+    os.makedirs(folder, exist_ok=True)
     passed = failed = skipped = 0
     for name in options.names or SEEDS:
-        if name not in SEEDS:
-            parser.error(f"no target '{name}'; there are: {' '.join(SEEDS)}")
-        program = f"{folder}/{name}_fuzz"
+        if name not in SEEDS and name not in COMPILER:
+            parser.error(f"no target '{name}'; there are: {' '.join([*SEEDS, *COMPILER])}")
+        program = f"{build}/bin/{name}_fuzz" if name in COMPILER else f"{folder}/{name}_fuzz"
         if not os.path.exists(program):
             print(f"SKIPPED {name}: {program} was not built; it needs clang-22 and libclang-rt-22-dev (tools/setup installs them)")
             skipped += 1
@@ -104,7 +145,7 @@ def main():
         problem = run(program, name, folder, options.seconds)
         if problem:
             failed += 1
-            print(f"FAILED {name}: {problem}")
+            print(f"FAILED {name}: {problem}", flush=True)
         else:
             passed += 1
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

@@ -5,18 +5,17 @@
 #include "runtime/Threads.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Safetensors.h"
+#include "tests/Children.h"
 #include "tests/reference/Generate.h"
 #include "tests/reference/Interpreter.h"
 #include "tests/reference/Shrink.h"
 #include "tools/Commands.h"
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -320,34 +319,22 @@ struct Job {
   void start(const std::string &parent, int seconds) {
     folder = parent + "/" + std::to_string(seed);
     fs::create_directories(folder);
-    std::fflush(nullptr); // or the child would write it too
-    process = fork();
-    if (process < 0)
-      throw std::runtime_error("no process could be made");
-    if (process > 0)
-      return;
-    alarm(unsigned(seconds));
-    const std::string log = folder + "/log";
-    if (!std::freopen(log.c_str(), "w", stderr))
-      _exit(99);
-    Result result;
-    try {
-      result = examine(program, folder);
-    } catch (const std::exception &error) {
-      result = {Verdict::fails, error.what()};
-    }
-    std::ofstream(folder + "/result") << int(result.verdict) << "\n" << result.text;
-    std::fflush(nullptr);
-    _exit(0);
+    process = tests::startChild({unsigned(seconds), 0, folder + "/log"}, [&] {
+      Result result;
+      try {
+        result = examine(program, folder);
+      } catch (const std::exception &error) {
+        result = {Verdict::fails, error.what()};
+      }
+      std::ofstream(folder + "/result") << int(result.verdict) << "\n" << result.text;
+      return 0;
+    });
   }
 
-  Result finish(int status) const {
+  Result finish(const tests::Ending &ending) const {
     Result result;
-    if (WIFSIGNALED(status)) {
-      const int signal = WTERMSIG(status);
-      result = {signal == SIGALRM ? Verdict::hangs : Verdict::dies, std::string("  ") + strsignal(signal) + "\n"};
-    } else if (status != 0) {
-      result = {Verdict::dies, "  exit status " + std::to_string(WEXITSTATUS(status)) + "\n"};
+    if (ending.exitStatus() != 0) {
+      result = {ending.isTimeout() ? Verdict::hangs : Verdict::dies, "  " + ending.text() + "\n"};
     } else {
       const std::string text = contentsOf(folder + "/result");
       result = {Verdict(std::atoi(text.c_str())), text.substr(std::min(text.find('\n') + 1, text.size()))};
@@ -362,9 +349,7 @@ Result examineApart(const Generated &program, const std::string &parent, int sec
   Job job;
   job.program = program;
   job.start(parent, seconds);
-  int status = 0;
-  waitpid(job.process, &status, 0);
-  Result result = job.finish(status);
+  Result result = job.finish(tests::waitFor(job.process));
   fs::remove_all(job.folder);
   return result;
 }
@@ -455,28 +440,24 @@ int main(int argc, char **argv) {
   std::fflush(stdout);
   const auto start = std::chrono::steady_clock::now();
   auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
-  std::map<pid_t, Job> running;
-  for (int next = 0; !running.empty() || next < count;) {
-    while (next < count && failed < most && int(running.size()) < jobs && (limit == 0 || passed() < limit)) {
-      Job job;
-      job.seed = seed + uint64_t(next++);
-      job.program = programOf(job.seed);
-      job.start(folder, seconds);
-      running.emplace(job.process, std::move(job));
-    }
-    if (running.empty())
-      break;
-    int status = 0;
-    const pid_t ended = waitpid(-1, &status, 0);
-    const auto found = running.find(ended);
-    if (found == running.end())
-      continue;
-    const Job job = std::move(found->second);
-    running.erase(found);
-    const Result result = job.finish(status);
-    fs::remove_all(job.folder);
-    tell(job, result);
-  }
+  std::map<int, Job> running;
+  tests::eachInAChild(
+      jobs,
+      [&](int i) -> std::optional<pid_t> {
+        if (i >= count || failed >= most || (limit != 0 && passed() > limit))
+          return std::nullopt;
+        Job &job = running[i];
+        job.seed = seed + uint64_t(i);
+        job.program = programOf(job.seed);
+        job.start(folder, seconds);
+        return job.process;
+      },
+      [&](int i, const tests::Ending &ending) {
+        const Job job = std::move(running.extract(i).mapped());
+        const Result result = job.finish(ending);
+        fs::remove_all(job.folder);
+        tell(job, result);
+      });
   int bad = 0, all = 0;
   for (const auto &[verdict, number] : counts) {
     std::printf("%d %s, ", number, verdictNames[int(verdict)]);

@@ -40,6 +40,12 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 static std::atomic<int64_t> allocations = 0;
+#ifdef HW_SANITIZED // which brings operators of its own, and hooks for them
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t),
+                                                         void (*)(const volatile void *));
+[[maybe_unused]] static const int hooks = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void *, size_t) { ++allocations; }, [](const volatile void *) {});
+#else
 [[gnu::noinline]] void *operator new(size_t size) {
   ++allocations;
   if (void *memory = std::malloc(size))
@@ -48,6 +54,7 @@ static std::atomic<int64_t> allocations = 0;
 }
 [[gnu::noinline]] void operator delete(void *memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void *memory, size_t) noexcept { std::free(memory); }
+#endif
 
 namespace {
 
