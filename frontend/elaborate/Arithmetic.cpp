@@ -4,6 +4,7 @@
 #include "ir/Ranges.h"
 
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 
@@ -85,6 +86,13 @@ RankedTensorType Elaborator::tensorType(ArrayRef<int64_t> shape, Type element) {
 //===-- Operations on SSA values --------------------------------------------------------------------------------===//
 
 Value Elaborator::splat(ArrayRef<int64_t> shape, Type element, double value) {
+  if (auto whole = llvm::dyn_cast<IntegerType>(element)) {
+    const double size = std::ldexp(1.0, int(whole.getWidth()));
+    const double least = whole.isSignless() && whole.getWidth() > 1 ? -size / 2 : 0;
+    if (!(value == std::floor(value) && value >= least && value < least + size))
+      fail(numberText(value) + " is none of the whole numbers from " + numberText(least) + " to " +
+           numberText(least + size - 1) + " that this takes");
+  }
   return ConstantOp::splat(builder, loc(), tensorType(shape, element), value);
 }
 
@@ -497,10 +505,14 @@ Val Elaborator::binary(Bin op, const Val &a, const Val &b) {
       fail(std::string("`") + spelling(op) + "` combines truth values, found " + describe(na ? a : b));
     element = builder.getI1Type();
   } else {
-    auto isWhole = [](const Number *n) { return !n || (n->known && *n->known == std::floor(*n->known)); };
-    bool integers = (!x || !isFloat(x)) && (!y || !isFloat(y)) && isComparison(op) && isWhole(na) && isWhole(nb);
-    if (integers)
-      element = builder.getI32Type();
+    // Whole values are compared as they are: as i32 where that holds both, else in f64, which holds any.
+    auto isI32 = [](const Number *n, Value v) {
+      if (!n)
+        return !elementOf(v).isUnsignedInteger(32);
+      return n->known && *n->known == std::floor(*n->known) && std::abs(*n->known) <= std::numeric_limits<int>::max();
+    };
+    if (isComparison(op) && (!x || !isFloat(x)) && (!y || !isFloat(y)))
+      element = isI32(na, x) && isI32(nb, y) ? builder.getI32Type() : f64();
     else if ((x && elementOf(x).isF64()) || (y && elementOf(y).isF64()))
       element = f64();
     else if ((x && elementOf(x).isF32()) || (y && elementOf(y).isF32()))

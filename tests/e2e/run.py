@@ -335,6 +335,31 @@ def diverges(where):
 
 # ---------------------------------------------------------------- what a run leaves
 @test
+def whole_numbers_are_compared_exactly(where):
+    """bytes, i32 and u32 beside numbers that they can and cannot hold: all six comparisons as Python has them"""
+    columns = {"b": ("|u1", [0, 1, 128, 255]), "i": ("<i4", [-2147483648, -1, 7, 2147483647]), "u": ("<u4", [0, 16777217, 2147483648, 4294967295])}
+    for name, (kind, values) in columns.items():
+        body = b"".join(v.to_bytes(1 if kind == "|u1" else 4, "little", signed=kind == "<i4") for v in values)
+        write(where, {f"{name}.npy": cases.npy("(4,)", body, kind)})
+    others = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan, **{f"{n!r}": n for n in (
+        0, -1, 0.5, 7, 6.5, 127.5, 128, 255, 256, 16777216.5, 16777217, 2147483646.5, 2147483647, 2147483648, -2147483648, -2147483649, 4294967295, 4294967296, 3e9, 1e30)}}
+    signs = {"<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b, "==": lambda a, b: a == b, "!=": lambda a, b: a != b}
+    asked = [(c, sign, other) for c in columns for sign in signs for other in others]
+    source = 'data d { b = npy("b.npy"); i = npy("i.npy"); u = npy("u.npy") }\n'
+    bits = "[1, 2, 4, 8]"
+    rows = "".join(f"record t: at = {n}, left = sum(f64(d.{c} {sign} ({other})) * {bits}), right = sum(f64(({other}) {sign} d.{c}) * {bits})\n"
+                   for n, (c, sign, other) in enumerate(asked))
+    write(where, {"model.hw": source + rows})
+    good(where, "run", "model.hw")
+    table = csv_rows(f"{where}/out/model/t.csv")[1:]
+    check(len(table) == len(asked), f"{len(table)} rows")
+    for (column, sign, other), (_, left, right) in zip(asked, table):
+        values, number = columns[column][1], others[other]
+        for got, want in ((left, [signs[sign](v, number) for v in values]), (right, [signs[sign](number, v) for v in values])):
+            check(float(got) == sum(w << k for k, w in enumerate(want)), f"{column} {sign} {other}: {got} instead of {want}")
+
+
+@test
 def leaves(where):
     """a run leaves its table, weights, figure, script and run.json"""
     write(where, {"model.hw": FIT})
