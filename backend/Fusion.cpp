@@ -217,18 +217,36 @@ llvm::SetVector<Value> FusionPlan::reads(const Unit &unit) const {
   return reads;
 }
 
-bool FusionPlan::reaches(unsigned from, unsigned to) const {
-  llvm::DenseSet<unsigned> seen;
-  SmallVector<unsigned> stack{to};
-  while (!stack.empty()) {
-    unsigned unit = stack.pop_back_val();
-    if (unit == from)
-      return true;
-    for (unsigned before : units[unit].after)
-      if (seen.insert(before).second)
-        stack.push_back(before);
+unsigned FusionPlan::add(Unit unit) {
+  units.push_back(std::move(unit));
+  levels.push_back(0);
+  waiting.emplace_back();
+  return unsigned(units.size()) - 1;
+}
+
+void FusionPlan::wait(unsigned unit, unsigned before) {
+  if (!units[unit].after.insert(before))
+    return;
+  waiting[before].push_back(unit);
+  SmallVector<unsigned> raised{before};
+  while (!raised.empty()) {
+    unsigned low = raised.pop_back_val();
+    for (unsigned next : waiting[low])
+      if (levels[next] <= levels[low]) {
+        levels[next] = levels[low] + 1;
+        raised.push_back(next);
+      }
   }
-  return false;
+}
+
+llvm::DenseSet<unsigned> FusionPlan::before(ArrayRef<unsigned> units, unsigned level) const {
+  llvm::DenseSet<unsigned> found;
+  SmallVector<unsigned> stack(units);
+  while (!stack.empty())
+    for (unsigned before : this->units[stack.pop_back_val()].after)
+      if (levels[before] >= level && found.insert(before).second)
+        stack.push_back(before);
+  return found;
 }
 
 void FusionPlan::sort() {
@@ -458,7 +476,7 @@ private:
           unsigned fill = addUnit(Unit{Unit::Fill, op, {}, 0, false, {{RootKind::Store, op, {}, pad.getResult()}}, {}});
           unsigned unit =
               addRoot({RootKind::Store, op, pad.getOperand(), pad.getResult()}, shapeOf(pad.getOperand()), 0);
-          plan.units[unit].after.insert(fill);
+          plan.wait(unit, fill);
         })
         .Case<ConcatOp>([&](ConcatOp concat) {
           int64_t at = 0;
@@ -472,7 +490,7 @@ private:
               addUnit(Unit{Unit::Fill, op, {}, 0, false, {{RootKind::Store, op, {}, scatter.getResult()}}, {}});
           Unit unit{Unit::Loops, op, SmallVector<int64_t, 4>(shapeOf(scatter.getUpdates())), 0, false, {}, {}};
           unit.roots.push_back({RootKind::Scatter, op, scatter.getUpdates(), scatter.getResult()});
-          plan.units[addUnit(std::move(unit))].after.insert(fill);
+          plan.wait(addUnit(std::move(unit)), fill);
         })
         .Case<DotGeneralOp>([&](DotGeneralOp dot) {
           Unit unit{Unit::Contract, op, SmallVector<int64_t, 4>(shapeOf(dot.getResult())), 0, false, {}, {}};
@@ -501,21 +519,36 @@ private:
     if (!llvm::is_contained(list, unit))
       list.push_back(unit);
   }
+  void noteProducers(const RootSpec &root, unsigned unit) {
+    noteProducer(root.dest, unit);
+    if (auto max = dyn_cast<ReduceMaxOp>(root.op))
+      noteProducer(max.getIndex(), unit);
+  }
+
+  llvm::SmallSetVector<unsigned, 8> producersOf(const llvm::SetVector<Value> &values) const {
+    llvm::SmallSetVector<unsigned, 8> producers;
+    for (Value value : values)
+      if (auto at = plan.producers.find(value); at != plan.producers.end())
+        producers.insert(at->second.begin(), at->second.end());
+    return producers;
+  }
+
+  void waitForProducers(unsigned unit, const llvm::SetVector<Value> &reads) {
+    for (unsigned producer : producersOf(reads))
+      if (producer != unit)
+        plan.wait(unit, producer);
+  }
 
   unsigned addUnit(Unit unit) {
-    unsigned number = plan.units.size();
     // The source of a library call or a filling is empty: it reads its operands whole.
     Unit readsOf = unit;
     llvm::erase_if(readsOf.roots, [](const RootSpec &root) { return !root.source; });
-    for (Value value : plan.reads(readsOf))
-      for (unsigned producer : plan.producers.lookup(value))
-        unit.after.insert(producer);
-    for (const RootSpec &root : unit.roots) {
-      noteProducer(root.dest, number);
-      if (auto max = dyn_cast<ReduceMaxOp>(root.op))
-        noteProducer(max.getIndex(), number);
-    }
-    plan.units.push_back(std::move(unit));
+    llvm::SetVector<Value> reads = plan.reads(readsOf);
+    unsigned number = plan.add(std::move(unit));
+    waitForProducers(number, reads);
+    for (const RootSpec &root : plan.units[number].roots)
+      noteProducers(root, number);
+    unitsOf[plan.units[number].domain].push_back(number);
     return number;
   }
 
@@ -527,30 +560,47 @@ private:
     // A copy laid out for a product or a convolution stands alone: it is made when it is wanted, and reads its operand
     // in an order in which no one may write over it meanwhile.
     if (options.fuse && !root.op->hasAttr("hw.pack"))
-      for (unsigned number = plan.units.size(); number-- > 0;)
-        if (joins(number, root, domain, reduced, reads, moved)) {
-          Unit &unit = plan.units[number];
-          for (Value value : reads)
-            for (unsigned producer : plan.producers.lookup(value))
-              if (producer != number)
-                unit.after.insert(producer);
-          unit.reduced |= reduced;
-          unit.roots.push_back(root);
-          noteProducer(root.dest, number);
-          if (auto max = dyn_cast<ReduceMaxOp>(root.op))
-            noteProducer(max.getIndex(), number);
-          return number;
-        }
+      if (std::optional<unsigned> number = unitToJoin(root, domain, reduced, reads, moved)) {
+        waitForProducers(*number, reads);
+        plan.units[*number].reduced |= reduced;
+        plan.units[*number].roots.push_back(root);
+        noteProducers(root, *number);
+        return *number;
+      }
     Unit unit{Unit::Loops, root.op, SmallVector<int64_t, 4>(domain), reduced, false, {}, {}};
     unit.roots.push_back(root);
     return addUnit(std::move(unit));
   }
 
+  /// The latest unit that the root joins. Who comes far behind a unit finds nothing of it in the cache any more: so not
+  /// all units are asked, and the time it takes does not grow with the program.
+  std::optional<unsigned> unitToJoin(const RootSpec &root, ArrayRef<int64_t> domain, uint64_t reduced,
+                                     const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved) {
+    const llvm::SmallSetVector<unsigned, 8> producers = producersOf(reads);
+    const auto &alike = unitsOf[SmallVector<int64_t, 4>(domain)];
+    SmallVector<unsigned> fit;
+    for (unsigned number : ArrayRef(alike).take_back(256))
+      if (joins(number, root, domain, reduced, reads, moved, producers))
+        fit.push_back(number);
+    if (fit.empty())
+      return std::nullopt;
+    // A unit cannot wait for what waits for it.
+    unsigned level = plan.levelOf(fit[0]);
+    for (unsigned number : fit)
+      level = std::min(level, plan.levelOf(number));
+    const llvm::DenseSet<unsigned> before = plan.before(producers.getArrayRef(), level);
+    for (unsigned number : llvm::reverse(fit))
+      if (!before.contains(number))
+        return number;
+    return std::nullopt;
+  }
+
+  /// Whether the unit takes the root, if the order of units allows it.
   bool joins(unsigned number, const RootSpec &root, ArrayRef<int64_t> domain, uint64_t reduced,
-             const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved) {
+             const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved,
+             const llvm::SmallSetVector<unsigned, 8> &producers) {
     const Unit &unit = plan.units[number];
-    if (unit.kind == Unit::Fill || unit.kind == Unit::Library || ArrayRef<int64_t>(unit.domain) != domain ||
-        unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
+    if (unit.kind == Unit::Fill || unit.kind == Unit::Library || unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
       return false;
     if (llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Scatter; }))
       return false;
@@ -562,30 +612,22 @@ private:
     bool hasMax = llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Max; });
     if ((hasMax && reduced) || (root.kind == RootKind::Max && unit.reduced))
       return false;
-    if (llvm::all_of(domain, [](int64_t size) { return size == 1; }) && !waitsForTheSame(number, reads))
+    if (llvm::all_of(domain, [](int64_t size) { return size == 1; }) && !waitsForTheSame(number, producers))
       return false; // single numbers cost nothing apart, but would wait for each other's operands
-    for (Value value : reads)
-      for (unsigned producer : plan.producers.lookup(value)) {
-        if (producer == number) {
-          // Computed at this very point: used from the register. Anything else of this unit is not there yet.
-          bool isHere = !moved.contains(value) && llvm::any_of(unit.roots, [&](const RootSpec &other) {
-            return other.dest == value && other.kind == RootKind::Store && other.source == other.dest;
-          });
-          if (!isHere)
-            return false;
-        } else if (plan.reaches(number, producer)) {
-          return false;
-        }
-      }
-    return true;
+    if (!producers.contains(number))
+      return true;
+    // Computed at this very point: used from the register. Anything else of this unit is not there yet.
+    return llvm::all_of(reads, [&](Value value) {
+      auto at = plan.producers.find(value);
+      return at == plan.producers.end() || !llvm::is_contained(at->second, number) ||
+             (!moved.contains(value) && llvm::any_of(unit.roots, [&](const RootSpec &other) {
+               return other.dest == value && other.kind == RootKind::Store && other.source == other.dest;
+             }));
+    });
   }
 
-  /// Whether what `reads` needs to have run is what the unit waits for anyway, or the unit itself.
-  bool waitsForTheSame(unsigned number, const llvm::SetVector<Value> &reads) const {
-    llvm::SmallSetVector<unsigned, 8> producers;
-    for (Value value : reads)
-      for (unsigned producer : plan.producers.lookup(value))
-        producers.insert(producer);
+  /// Whether what the producers need to have run is what the unit waits for anyway, or the unit itself.
+  bool waitsForTheSame(unsigned number, const llvm::SmallSetVector<unsigned, 8> &producers) const {
     if (producers.contains(number))
       return true;
     return producers.size() == plan.units[number].after.size() &&
@@ -641,7 +683,8 @@ private:
   llvm::DenseMap<Value, llvm::SmallDenseSet<unsigned, 4>> inlinedBy;
   llvm::DenseMap<Value, int64_t> largest;
   std::map<std::string, unsigned> classes;
-  llvm::DenseSet<Operation *> absorbed; // into an external product
+  std::map<llvm::SmallVector<int64_t, 4>, SmallVector<unsigned>> unitsOf; // by domain
+  llvm::DenseSet<Operation *> absorbed;                                   // into an external product
 };
 
 } // namespace
