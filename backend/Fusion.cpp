@@ -101,50 +101,47 @@ static bool isLibraryCall(Operation *op) {
 }
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
-  Operation *op = value.getDefiningOp();
-  if (op && op->hasAttr("hw.pack")) {
-    force(value);
-    return {value, 0, stridesOf(shapeOf(value))};
-  }
-  if (auto broadcast = dyn_cast_or_null<BroadcastOp>(op); broadcast && isPart(op)) {
-    View inner = viewOf(broadcast.getOperand(), force), view{inner.base, inner.offset, {}};
-    view.strides.assign(shapeOf(value).size(), 0);
-    for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner.strides))
-      view.strides[dim] = stride;
-    return view;
-  }
-  if (auto transpose = dyn_cast_or_null<TransposeOp>(op)) {
-    View inner = viewOf(transpose.getOperand(), force), view{inner.base, inner.offset, {}};
-    for (int64_t dim : transpose.getPermutation())
-      view.strides.push_back(inner.strides[dim]);
-    return view;
-  }
-  if (auto slice = dyn_cast_or_null<SliceOp>(op)) {
-    View view = viewOf(slice.getOperand(), force);
-    for (size_t dim = 0; dim < view.strides.size(); ++dim) {
-      view.offset += slice.getStart()[dim] * view.strides[dim];
-      view.strides[dim] *= slice.getStride()[dim];
+  SmallVector<Operation *> views; // on the way to the base
+  View view;
+  while (view.base == Value()) {
+    Operation *op = value.getDefiningOp();
+    bool isView =
+        isa_and_nonnull<TransposeOp, SliceOp, ReshapeOp>(op) || (isa_and_nonnull<BroadcastOp>(op) && isPart(op));
+    if (!isView || op->hasAttr("hw.pack")) {
+      view = {value, 0, stridesOf(shapeOf(value))};
+    } else if (isa<ReshapeOp>(op) && !differInUnits(shapeOf(op->getOperand(0)), shapeOf(value))) {
+      view = {reshapedBase(value), 0, stridesOf(shapeOf(value))};
+    } else {
+      views.push_back(op);
+      value = op->getOperand(0);
     }
-    return view;
   }
-  if (auto reshape = dyn_cast_or_null<ReshapeOp>(op)) {
-    auto from = shapeOf(reshape.getOperand()), to = shapeOf(value);
-    if (!differInUnits(from, to)) {
-      Value base = reshapedBase(value);
-      force(base);
-      return {base, 0, stridesOf(to)};
+  force(view.base);
+  for (Operation *op : llvm::reverse(views)) {
+    auto inner = std::exchange(view.strides, {});
+    if (auto broadcast = dyn_cast<BroadcastOp>(op)) {
+      view.strides.assign(shapeOf(broadcast.getResult()).size(), 0);
+      for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner))
+        view.strides[dim] = stride;
+    } else if (auto transpose = dyn_cast<TransposeOp>(op)) {
+      for (int64_t dim : transpose.getPermutation())
+        view.strides.push_back(inner[dim]);
+    } else if (auto slice = dyn_cast<SliceOp>(op)) {
+      for (auto [start, stride, step] : llvm::zip_equal(slice.getStart(), slice.getStride(), inner)) {
+        view.offset += start * step;
+        view.strides.push_back(stride * step);
+      }
+    } else {
+      size_t at = 0;
+      auto from = shapeOf(op->getOperand(0));
+      for (int64_t size : shapeOf(op->getResult(0))) {
+        while (size != 1 && from[at] == 1)
+          ++at;
+        view.strides.push_back(size == 1 ? 0 : inner[at++]);
+      }
     }
-    View inner = viewOf(reshape.getOperand(), force), view{inner.base, inner.offset, {}};
-    size_t at = 0;
-    for (int64_t size : to) {
-      while (size != 1 && from[at] == 1)
-        ++at;
-      view.strides.push_back(size == 1 ? 0 : inner.strides[at++]);
-    }
-    return view;
   }
-  force(value);
-  return {value, 0, stridesOf(shapeOf(value))};
+  return view;
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//
@@ -287,6 +284,7 @@ public:
       if (!op.hasTrait<OpTrait::IsTerminator>())
         ops.push_back(&op);
     storeWhatMustBe();
+    boundDepth();
     if (options.fuse)
       storeWhatPays();
     for (Operation *op : ops)
@@ -341,10 +339,29 @@ private:
       force(result);
   }
 
+  /// Who follows what is computed where it is used recurses: no chain of it is as long as a program may be.
+  void boundDepth() {
+    llvm::DenseMap<Value, unsigned> depths;
+    for (Operation *op : ops) {
+      if (!isInlinable(op) || plan.isStored(op->getResult(0)))
+        continue;
+      unsigned depth = 0;
+      for (Value operand : op->getOperands())
+        depth = std::max(depth, depths.lookup(operand) + 1);
+      if (depth > 200 && !isPart(op))
+        plan.stored.insert(op->getResult(0));
+      else
+        depths[op->getResult(0)] = depth;
+    }
+  }
+
   /// The same number everywhere: no memory needed, whatever the shape.
   static bool isUniform(Value value) {
-    if (auto broadcast = value.getDefiningOp<BroadcastOp>())
-      return typeOf(broadcast.getOperand()).getNumElements() == 1 || isUniform(broadcast.getOperand());
+    while (auto broadcast = value.getDefiningOp<BroadcastOp>()) {
+      value = broadcast.getOperand();
+      if (typeOf(value).getNumElements() == 1)
+        return true;
+    }
     return value.getDefiningOp<ConstantOp>() && !isDenseConstant(value);
   }
 
@@ -360,7 +377,7 @@ private:
 
   void storeWhatPays() {
     // Costs of computing a value where it is used, from its operands on; and how many nodes that takes.
-    llvm::DenseMap<Value, unsigned> cost, nodes;
+    llvm::DenseMap<Value, unsigned> cost;
     for (Operation *op : ops) {
       if (!isInlinable(op))
         continue;
@@ -564,12 +581,15 @@ private:
         waitForProducers(*number, reads);
         plan.units[*number].reduced |= reduced;
         plan.units[*number].roots.push_back(root);
+        codeOf[*number] += nodes.lookup(root.source);
         noteProducers(root, *number);
         return *number;
       }
     Unit unit{Unit::Loops, root.op, SmallVector<int64_t, 4>(domain), reduced, false, {}, {}};
     unit.roots.push_back(root);
-    return addUnit(std::move(unit));
+    unsigned number = addUnit(std::move(unit));
+    codeOf[number] = nodes.lookup(root.source);
+    return number;
   }
 
   /// The latest unit that the root joins. Who comes far behind a unit finds nothing of it in the cache any more: so not
@@ -603,6 +623,9 @@ private:
     if (unit.kind == Unit::Fill || unit.kind == Unit::Library || unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
       return false;
     if (llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Scatter; }))
+      return false;
+    // LLVM's time grows faster than the code of a loop.
+    if (unsigned code = nodes.lookup(root.source); code > 100 && codeOf.lookup(number) + code > 600)
       return false;
     if (unit.kind == Unit::Contract && !joinsProduct(number, root, reduced, reads))
       return false;
@@ -680,6 +703,8 @@ private:
   FusionPlan plan;
   SmallVector<Operation *> ops;
   llvm::DenseMap<Value, unsigned> fullCost;
+  llvm::DenseMap<Value, unsigned> nodes;     // how many it takes to compute a value where it is used
+  llvm::DenseMap<unsigned, unsigned> codeOf; // a unit's nodes, about
   llvm::DenseMap<Value, llvm::SmallDenseSet<unsigned, 4>> inlinedBy;
   llvm::DenseMap<Value, int64_t> largest;
   std::map<std::string, unsigned> classes;
