@@ -285,10 +285,12 @@ public:
   explicit ProgramOrder(Operation *root) {
     root->walk<WalkOrder::PreOrder>([&](Operation *op) { numbers[op] = unsigned(numbers.size()); });
   }
-  /// The ops between these two stand where one stood before.
-  void replaced(unsigned number, Operation *first, Operation *next) {
-    for (Operation *op = first; op != next; op = op->getNextNode())
+  /// The ops between these two stand where one stood before. Returns how many they are.
+  size_t replaced(unsigned number, Operation *first, Operation *next) {
+    size_t count = 0;
+    for (Operation *op = first; op != next; op = op->getNextNode(), ++count)
       numbers[op] = number;
+    return count;
   }
   unsigned of(Operation *op) const { return numbers.lookup(op); }
   unsigned firstOf(ValueRange values) const {
@@ -378,6 +380,8 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
   StringRef getDescription() const final { return "Expand grad, vjp and jvp into ordinary ops"; }
   void getDependentDialects(DialectRegistry &registry) const final { registry.insert<HwDialect>(); }
 
+  static constexpr size_t mostOperations = 1'000'000;
+
   void runOnOperation() final {
     SmallVector<Operation *> derivatives;
     getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
@@ -385,6 +389,7 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
         derivatives.push_back(op);
     });
     ProgramOrder order(getOperation());
+    size_t operations = 0; // that derivatives became
     for (Operation *op : derivatives) {
       // One that nothing uses need not be computed, nor be differentiable.
       if (op->use_empty()) {
@@ -392,6 +397,7 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
         continue;
       }
       Block *block = op->getBlock();
+      Location place = op->getLoc();
       Operation *before = op->getPrevNode(), *next = op->getNextNode();
       unsigned number = order.of(op);
       LogicalResult done = success();
@@ -403,7 +409,13 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
         done = expandVjp(vjp, vjp.getOf(), vjp.getWrt(), vjp.getCotangents(), vjp.getHeld(), order);
       if (failed(done))
         return signalPassFailure();
-      order.replaced(number, before ? before->getNextNode() : &block->front(), next);
+      // Each derivative of a derivative is larger by a factor.
+      operations += order.replaced(number, before ? before->getNextNode() : &block->front(), next);
+      if (operations > mostOperations) {
+        emitError(place) << "the derivatives of this program come to more than 1 million operations: nest them less "
+                            "deep, or differentiate less at a time";
+        return signalPassFailure();
+      }
     }
     // Nothing is left that could differentiate through these.
     lowerScales(getOperation());
