@@ -4,21 +4,22 @@
 #include "backend/VerifyPlan.h"
 #include "backend/VerifySteps.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 
-/// Whether a training's step (or tail) calls the function for its loss.
-static bool isTrainingStep(ModuleOp module, func::FuncOp function) {
-  bool result = false;
+/// The functions that a training's step (or tail) calls for its loss.
+static llvm::StringSet<> trainingSteps(ModuleOp module) {
+  llvm::StringSet<> names;
   module.walk([&](study::TrainOp train) {
     for (Region *region : {&train.getStep(), &train.getTail()})
       if (!region->empty())
         if (auto call = region->front().getTerminator()->getOperands().back().getDefiningOp<func::CallOp>())
-          result |= call.getCallee() == function.getName();
+          names.insert(call.getCallee());
   });
-  return result;
+  return names;
 }
 
 std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const CompileOptions &options) {
@@ -48,6 +49,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
       twin.erase();
   });
   PlanInput input{options.name, options.precision, options.quick, {}, {}, 0};
+  const llvm::StringSet<> ofTrainings = trainingSteps(module);
   for (func::FuncOp function : module.getOps<func::FuncOp>()) {
     if (function.getName() == "study" || function.isDeclaration())
       continue;
@@ -58,7 +60,7 @@ std::optional<Compiled> hw::backend::compileModule(ModuleOp module, const Compil
       auto donated = function.getArgAttrOfType<IntegerAttr>(i, "hw.donate");
       donations.push_back(donated ? donated.getInt() : -1);
     }
-    if (options.diagnose && isTrainingStep(module, function))
+    if (options.diagnose && ofTrainings.contains(function.getName()))
       steps.push_back({function, function.clone()});
     StepList list = lowerFunction(function.front(), donations, *target, fusion);
     if (options.wantKernels)

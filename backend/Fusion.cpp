@@ -101,50 +101,47 @@ static bool isLibraryCall(Operation *op) {
 }
 
 View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
-  Operation *op = value.getDefiningOp();
-  if (op && op->hasAttr("hw.pack")) {
-    force(value);
-    return {value, 0, stridesOf(shapeOf(value))};
-  }
-  if (auto broadcast = dyn_cast_or_null<BroadcastOp>(op); broadcast && isPart(op)) {
-    View inner = viewOf(broadcast.getOperand(), force), view{inner.base, inner.offset, {}};
-    view.strides.assign(shapeOf(value).size(), 0);
-    for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner.strides))
-      view.strides[dim] = stride;
-    return view;
-  }
-  if (auto transpose = dyn_cast_or_null<TransposeOp>(op)) {
-    View inner = viewOf(transpose.getOperand(), force), view{inner.base, inner.offset, {}};
-    for (int64_t dim : transpose.getPermutation())
-      view.strides.push_back(inner.strides[dim]);
-    return view;
-  }
-  if (auto slice = dyn_cast_or_null<SliceOp>(op)) {
-    View view = viewOf(slice.getOperand(), force);
-    for (size_t dim = 0; dim < view.strides.size(); ++dim) {
-      view.offset += slice.getStart()[dim] * view.strides[dim];
-      view.strides[dim] *= slice.getStride()[dim];
+  SmallVector<Operation *> views; // on the way to the base
+  View view;
+  while (view.base == Value()) {
+    Operation *op = value.getDefiningOp();
+    bool isView =
+        isa_and_nonnull<TransposeOp, SliceOp, ReshapeOp>(op) || (isa_and_nonnull<BroadcastOp>(op) && isPart(op));
+    if (!isView || op->hasAttr("hw.pack")) {
+      view = {value, 0, stridesOf(shapeOf(value))};
+    } else if (isa<ReshapeOp>(op) && !differInUnits(shapeOf(op->getOperand(0)), shapeOf(value))) {
+      view = {reshapedBase(value), 0, stridesOf(shapeOf(value))};
+    } else {
+      views.push_back(op);
+      value = op->getOperand(0);
     }
-    return view;
   }
-  if (auto reshape = dyn_cast_or_null<ReshapeOp>(op)) {
-    auto from = shapeOf(reshape.getOperand()), to = shapeOf(value);
-    if (!differInUnits(from, to)) {
-      Value base = reshapedBase(value);
-      force(base);
-      return {base, 0, stridesOf(to)};
+  force(view.base);
+  for (Operation *op : llvm::reverse(views)) {
+    auto inner = std::exchange(view.strides, {});
+    if (auto broadcast = dyn_cast<BroadcastOp>(op)) {
+      view.strides.assign(shapeOf(broadcast.getResult()).size(), 0);
+      for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner))
+        view.strides[dim] = stride;
+    } else if (auto transpose = dyn_cast<TransposeOp>(op)) {
+      for (int64_t dim : transpose.getPermutation())
+        view.strides.push_back(inner[dim]);
+    } else if (auto slice = dyn_cast<SliceOp>(op)) {
+      for (auto [start, stride, step] : llvm::zip_equal(slice.getStart(), slice.getStride(), inner)) {
+        view.offset += start * step;
+        view.strides.push_back(stride * step);
+      }
+    } else {
+      size_t at = 0;
+      auto from = shapeOf(op->getOperand(0));
+      for (int64_t size : shapeOf(op->getResult(0))) {
+        while (size != 1 && from[at] == 1)
+          ++at;
+        view.strides.push_back(size == 1 ? 0 : inner[at++]);
+      }
     }
-    View inner = viewOf(reshape.getOperand(), force), view{inner.base, inner.offset, {}};
-    size_t at = 0;
-    for (int64_t size : to) {
-      while (size != 1 && from[at] == 1)
-        ++at;
-      view.strides.push_back(size == 1 ? 0 : inner.strides[at++]);
-    }
-    return view;
   }
-  force(value);
-  return {value, 0, stridesOf(shapeOf(value))};
+  return view;
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//
@@ -217,18 +214,36 @@ llvm::SetVector<Value> FusionPlan::reads(const Unit &unit) const {
   return reads;
 }
 
-bool FusionPlan::reaches(unsigned from, unsigned to) const {
-  llvm::DenseSet<unsigned> seen;
-  SmallVector<unsigned> stack{to};
-  while (!stack.empty()) {
-    unsigned unit = stack.pop_back_val();
-    if (unit == from)
-      return true;
-    for (unsigned before : units[unit].after)
-      if (seen.insert(before).second)
-        stack.push_back(before);
+unsigned FusionPlan::add(Unit unit) {
+  units.push_back(std::move(unit));
+  levels.push_back(0);
+  waiting.emplace_back();
+  return unsigned(units.size()) - 1;
+}
+
+void FusionPlan::wait(unsigned unit, unsigned before) {
+  if (!units[unit].after.insert(before))
+    return;
+  waiting[before].push_back(unit);
+  SmallVector<unsigned> raised{before};
+  while (!raised.empty()) {
+    unsigned low = raised.pop_back_val();
+    for (unsigned next : waiting[low])
+      if (levels[next] <= levels[low]) {
+        levels[next] = levels[low] + 1;
+        raised.push_back(next);
+      }
   }
-  return false;
+}
+
+llvm::DenseSet<unsigned> FusionPlan::before(ArrayRef<unsigned> units, unsigned level) const {
+  llvm::DenseSet<unsigned> found;
+  SmallVector<unsigned> stack(units);
+  while (!stack.empty())
+    for (unsigned before : this->units[stack.pop_back_val()].after)
+      if (levels[before] >= level && found.insert(before).second)
+        stack.push_back(before);
+  return found;
 }
 
 void FusionPlan::sort() {
@@ -269,6 +284,7 @@ public:
       if (!op.hasTrait<OpTrait::IsTerminator>())
         ops.push_back(&op);
     storeWhatMustBe();
+    boundDepth();
     if (options.fuse)
       storeWhatPays();
     for (Operation *op : ops)
@@ -323,10 +339,29 @@ private:
       force(result);
   }
 
+  /// Who follows what is computed where it is used recurses: no chain of it is as long as a program may be.
+  void boundDepth() {
+    llvm::DenseMap<Value, unsigned> depths;
+    for (Operation *op : ops) {
+      if (!isInlinable(op) || plan.isStored(op->getResult(0)))
+        continue;
+      unsigned depth = 0;
+      for (Value operand : op->getOperands())
+        depth = std::max(depth, depths.lookup(operand) + 1);
+      if (depth > 200 && !isPart(op))
+        plan.stored.insert(op->getResult(0));
+      else
+        depths[op->getResult(0)] = depth;
+    }
+  }
+
   /// The same number everywhere: no memory needed, whatever the shape.
   static bool isUniform(Value value) {
-    if (auto broadcast = value.getDefiningOp<BroadcastOp>())
-      return typeOf(broadcast.getOperand()).getNumElements() == 1 || isUniform(broadcast.getOperand());
+    while (auto broadcast = value.getDefiningOp<BroadcastOp>()) {
+      value = broadcast.getOperand();
+      if (typeOf(value).getNumElements() == 1)
+        return true;
+    }
     return value.getDefiningOp<ConstantOp>() && !isDenseConstant(value);
   }
 
@@ -342,7 +377,7 @@ private:
 
   void storeWhatPays() {
     // Costs of computing a value where it is used, from its operands on; and how many nodes that takes.
-    llvm::DenseMap<Value, unsigned> cost, nodes;
+    llvm::DenseMap<Value, unsigned> cost;
     for (Operation *op : ops) {
       if (!isInlinable(op))
         continue;
@@ -458,7 +493,7 @@ private:
           unsigned fill = addUnit(Unit{Unit::Fill, op, {}, 0, false, {{RootKind::Store, op, {}, pad.getResult()}}, {}});
           unsigned unit =
               addRoot({RootKind::Store, op, pad.getOperand(), pad.getResult()}, shapeOf(pad.getOperand()), 0);
-          plan.units[unit].after.insert(fill);
+          plan.wait(unit, fill);
         })
         .Case<ConcatOp>([&](ConcatOp concat) {
           int64_t at = 0;
@@ -472,7 +507,7 @@ private:
               addUnit(Unit{Unit::Fill, op, {}, 0, false, {{RootKind::Store, op, {}, scatter.getResult()}}, {}});
           Unit unit{Unit::Loops, op, SmallVector<int64_t, 4>(shapeOf(scatter.getUpdates())), 0, false, {}, {}};
           unit.roots.push_back({RootKind::Scatter, op, scatter.getUpdates(), scatter.getResult()});
-          plan.units[addUnit(std::move(unit))].after.insert(fill);
+          plan.wait(addUnit(std::move(unit)), fill);
         })
         .Case<DotGeneralOp>([&](DotGeneralOp dot) {
           Unit unit{Unit::Contract, op, SmallVector<int64_t, 4>(shapeOf(dot.getResult())), 0, false, {}, {}};
@@ -501,21 +536,36 @@ private:
     if (!llvm::is_contained(list, unit))
       list.push_back(unit);
   }
+  void noteProducers(const RootSpec &root, unsigned unit) {
+    noteProducer(root.dest, unit);
+    if (auto max = dyn_cast<ReduceMaxOp>(root.op))
+      noteProducer(max.getIndex(), unit);
+  }
+
+  llvm::SmallSetVector<unsigned, 8> producersOf(const llvm::SetVector<Value> &values) const {
+    llvm::SmallSetVector<unsigned, 8> producers;
+    for (Value value : values)
+      if (auto at = plan.producers.find(value); at != plan.producers.end())
+        producers.insert(at->second.begin(), at->second.end());
+    return producers;
+  }
+
+  void waitForProducers(unsigned unit, const llvm::SetVector<Value> &reads) {
+    for (unsigned producer : producersOf(reads))
+      if (producer != unit)
+        plan.wait(unit, producer);
+  }
 
   unsigned addUnit(Unit unit) {
-    unsigned number = plan.units.size();
     // The source of a library call or a filling is empty: it reads its operands whole.
     Unit readsOf = unit;
     llvm::erase_if(readsOf.roots, [](const RootSpec &root) { return !root.source; });
-    for (Value value : plan.reads(readsOf))
-      for (unsigned producer : plan.producers.lookup(value))
-        unit.after.insert(producer);
-    for (const RootSpec &root : unit.roots) {
-      noteProducer(root.dest, number);
-      if (auto max = dyn_cast<ReduceMaxOp>(root.op))
-        noteProducer(max.getIndex(), number);
-    }
-    plan.units.push_back(std::move(unit));
+    llvm::SetVector<Value> reads = plan.reads(readsOf);
+    unsigned number = plan.add(std::move(unit));
+    waitForProducers(number, reads);
+    for (const RootSpec &root : plan.units[number].roots)
+      noteProducers(root, number);
+    unitsOf[plan.units[number].domain].push_back(number);
     return number;
   }
 
@@ -527,32 +577,55 @@ private:
     // A copy laid out for a product or a convolution stands alone: it is made when it is wanted, and reads its operand
     // in an order in which no one may write over it meanwhile.
     if (options.fuse && !root.op->hasAttr("hw.pack"))
-      for (unsigned number = plan.units.size(); number-- > 0;)
-        if (joins(number, root, domain, reduced, reads, moved)) {
-          Unit &unit = plan.units[number];
-          for (Value value : reads)
-            for (unsigned producer : plan.producers.lookup(value))
-              if (producer != number)
-                unit.after.insert(producer);
-          unit.reduced |= reduced;
-          unit.roots.push_back(root);
-          noteProducer(root.dest, number);
-          if (auto max = dyn_cast<ReduceMaxOp>(root.op))
-            noteProducer(max.getIndex(), number);
-          return number;
-        }
+      if (std::optional<unsigned> number = unitToJoin(root, domain, reduced, reads, moved)) {
+        waitForProducers(*number, reads);
+        plan.units[*number].reduced |= reduced;
+        plan.units[*number].roots.push_back(root);
+        codeOf[*number] += nodes.lookup(root.source);
+        noteProducers(root, *number);
+        return *number;
+      }
     Unit unit{Unit::Loops, root.op, SmallVector<int64_t, 4>(domain), reduced, false, {}, {}};
     unit.roots.push_back(root);
-    return addUnit(std::move(unit));
+    unsigned number = addUnit(std::move(unit));
+    codeOf[number] = nodes.lookup(root.source);
+    return number;
   }
 
+  /// The latest unit that the root joins. Who comes far behind a unit finds nothing of it in the cache any more: so not
+  /// all units are asked, and the time it takes does not grow with the program.
+  std::optional<unsigned> unitToJoin(const RootSpec &root, ArrayRef<int64_t> domain, uint64_t reduced,
+                                     const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved) {
+    const llvm::SmallSetVector<unsigned, 8> producers = producersOf(reads);
+    const auto &alike = unitsOf[SmallVector<int64_t, 4>(domain)];
+    SmallVector<unsigned> fit;
+    for (unsigned number : ArrayRef(alike).take_back(256))
+      if (joins(number, root, domain, reduced, reads, moved, producers))
+        fit.push_back(number);
+    if (fit.empty())
+      return std::nullopt;
+    // A unit cannot wait for what waits for it.
+    unsigned level = plan.levelOf(fit[0]);
+    for (unsigned number : fit)
+      level = std::min(level, plan.levelOf(number));
+    const llvm::DenseSet<unsigned> before = plan.before(producers.getArrayRef(), level);
+    for (unsigned number : llvm::reverse(fit))
+      if (!before.contains(number))
+        return number;
+    return std::nullopt;
+  }
+
+  /// Whether the unit takes the root, if the order of units allows it.
   bool joins(unsigned number, const RootSpec &root, ArrayRef<int64_t> domain, uint64_t reduced,
-             const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved) {
+             const llvm::SetVector<Value> &reads, const llvm::DenseSet<Value> &moved,
+             const llvm::SmallSetVector<unsigned, 8> &producers) {
     const Unit &unit = plan.units[number];
-    if (unit.kind == Unit::Fill || unit.kind == Unit::Library || ArrayRef<int64_t>(unit.domain) != domain ||
-        unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
+    if (unit.kind == Unit::Fill || unit.kind == Unit::Library || unit.roots.size() >= 12 || unit.op->hasAttr("hw.pack"))
       return false;
     if (llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Scatter; }))
+      return false;
+    // LLVM's time grows faster than the code of a loop.
+    if (unsigned code = nodes.lookup(root.source); code > 100 && codeOf.lookup(number) + code > 600)
       return false;
     if (unit.kind == Unit::Contract && !joinsProduct(number, root, reduced, reads))
       return false;
@@ -562,30 +635,22 @@ private:
     bool hasMax = llvm::any_of(unit.roots, [](const RootSpec &other) { return other.kind == RootKind::Max; });
     if ((hasMax && reduced) || (root.kind == RootKind::Max && unit.reduced))
       return false;
-    if (llvm::all_of(domain, [](int64_t size) { return size == 1; }) && !waitsForTheSame(number, reads))
+    if (llvm::all_of(domain, [](int64_t size) { return size == 1; }) && !waitsForTheSame(number, producers))
       return false; // single numbers cost nothing apart, but would wait for each other's operands
-    for (Value value : reads)
-      for (unsigned producer : plan.producers.lookup(value)) {
-        if (producer == number) {
-          // Computed at this very point: used from the register. Anything else of this unit is not there yet.
-          bool isHere = !moved.contains(value) && llvm::any_of(unit.roots, [&](const RootSpec &other) {
-            return other.dest == value && other.kind == RootKind::Store && other.source == other.dest;
-          });
-          if (!isHere)
-            return false;
-        } else if (plan.reaches(number, producer)) {
-          return false;
-        }
-      }
-    return true;
+    if (!producers.contains(number))
+      return true;
+    // Computed at this very point: used from the register. Anything else of this unit is not there yet.
+    return llvm::all_of(reads, [&](Value value) {
+      auto at = plan.producers.find(value);
+      return at == plan.producers.end() || !llvm::is_contained(at->second, number) ||
+             (!moved.contains(value) && llvm::any_of(unit.roots, [&](const RootSpec &other) {
+               return other.dest == value && other.kind == RootKind::Store && other.source == other.dest;
+             }));
+    });
   }
 
-  /// Whether what `reads` needs to have run is what the unit waits for anyway, or the unit itself.
-  bool waitsForTheSame(unsigned number, const llvm::SetVector<Value> &reads) const {
-    llvm::SmallSetVector<unsigned, 8> producers;
-    for (Value value : reads)
-      for (unsigned producer : plan.producers.lookup(value))
-        producers.insert(producer);
+  /// Whether what the producers need to have run is what the unit waits for anyway, or the unit itself.
+  bool waitsForTheSame(unsigned number, const llvm::SmallSetVector<unsigned, 8> &producers) const {
     if (producers.contains(number))
       return true;
     return producers.size() == plan.units[number].after.size() &&
@@ -638,10 +703,13 @@ private:
   FusionPlan plan;
   SmallVector<Operation *> ops;
   llvm::DenseMap<Value, unsigned> fullCost;
+  llvm::DenseMap<Value, unsigned> nodes;     // how many it takes to compute a value where it is used
+  llvm::DenseMap<unsigned, unsigned> codeOf; // a unit's nodes, about
   llvm::DenseMap<Value, llvm::SmallDenseSet<unsigned, 4>> inlinedBy;
   llvm::DenseMap<Value, int64_t> largest;
   std::map<std::string, unsigned> classes;
-  llvm::DenseSet<Operation *> absorbed; // into an external product
+  std::map<llvm::SmallVector<int64_t, 4>, SmallVector<unsigned>> unitsOf; // by domain
+  llvm::DenseSet<Operation *> absorbed;                                   // into an external product
 };
 
 } // namespace

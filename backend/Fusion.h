@@ -42,10 +42,20 @@ struct FusionPlan {
   bool isStored(mlir::Value value) const { return stored.contains(value); }
   /// Values in memory that the unit reads.
   llvm::SetVector<mlir::Value> reads(const Unit &unit) const;
-  /// Whether unit `from` runs before `to` because of dependences.
-  bool reaches(unsigned from, unsigned to) const;
+  /// Appends a unit that has nothing to wait for yet.
+  unsigned add(Unit unit);
+  /// `unit` runs after `before`.
+  void wait(unsigned unit, unsigned before);
+  /// How many units run one after the other before this one, at least.
+  unsigned levelOf(unsigned unit) const { return levels[unit]; }
+  /// The units of this level and above that dependences let run before one of `units`.
+  llvm::DenseSet<unsigned> before(llvm::ArrayRef<unsigned> units, unsigned level) const;
   /// Orders the units anew, after edges were added.
   void sort();
+
+private:
+  std::vector<unsigned> levels;
+  std::vector<llvm::SmallVector<unsigned, 4>> waiting; // for each unit, those that wait for it
 };
 
 FusionPlan planFusion(mlir::Block &block, const FusionOptions &options);

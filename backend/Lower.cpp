@@ -136,26 +136,24 @@ private:
   bool takesOver(Value argument, Value result) {
     auto &writers = plan.producers[result];
     SmallVector<unsigned> readers = readersOf.lookup(argument);
-    if (writers.size() != 1) {
-      // Several writers: all readers before all of them.
-      for (unsigned reader : readers)
-        for (unsigned writer : writers)
-          if (reader == writer || plan.reaches(writer, reader))
-            return false;
-    }
-    for (unsigned reader : readers)
-      for (unsigned writer : writers)
-        if (reader != writer && plan.reaches(writer, reader))
-          return false;
+    unsigned level = UINT_MAX;
     for (unsigned writer : writers)
-      if (llvm::is_contained(readers, writer) && !readsInPlace(plan.units[writer], argument, result))
+      level = std::min(level, plan.levelOf(writer));
+    llvm::DenseSet<unsigned> before = plan.before(readers, level);
+    for (unsigned writer : writers) {
+      if (before.contains(writer))
         return false;
+      // Of several writers none may read: all readers come before all of them.
+      if (llvm::is_contained(readers, writer) &&
+          (writers.size() != 1 || !readsInPlace(plan.units[writer], argument, result)))
+        return false;
+    }
     // A later result of the same kind must not find its order contradicted: edges are added as we go, and asked for
     // above.
     for (unsigned reader : readers)
       for (unsigned writer : writers)
         if (reader != writer)
-          plan.units[writer].after.insert(reader);
+          plan.wait(writer, reader);
     return true;
   }
 

@@ -5,6 +5,7 @@
 #include "backend/Arena.h"
 #include "backend/Kernel.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/SymbolTable.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/JSON.h"
 #include <cmath>
@@ -35,11 +36,11 @@ namespace {
 
 class Planner {
 public:
-  Planner(ModuleOp module, const PlanInput &input) : module(module), input(input) {}
+  Planner(ModuleOp module, const PlanInput &input) : module(module), symbols(module), input(input) {}
 
   std::optional<Plan> run() {
     json::Array nodes;
-    if (auto study = module.lookupSymbol<func::FuncOp>("study")) {
+    if (auto study = symbols.lookup<func::FuncOp>("study")) {
       study.walk([&](study::SettingOp setting) { defineSetting(setting); });
       nodes = body(study.front());
       if (failed)
@@ -114,6 +115,7 @@ private:
       return -1;
     }
     slots[at->second].last = std::max(slots[at->second].last, now);
+    touched.push_back(at->second);
     return at->second;
   }
   /// Its slot is written before anything runs, and read at any time.
@@ -136,11 +138,12 @@ private:
   /// its end.
   template <class Visit> void around(SmallVectorImpl<int> &held, Visit visit) {
     int start = ++now;
+    const size_t before = touched.size();
     visit();
     ++now;
-    for (Slot &slot : slots)
-      if (slot.first < start && slot.last >= start)
-        slot.last = now;
+    for (int slot : ArrayRef(touched).drop_front(before))
+      if (slots[slot].first < start)
+        slots[slot].last = std::max(slots[slot].last, now);
     for (int slot : held)
       if (slot >= 0) {
         slots[slot].first = std::min(slots[slot].first, start);
@@ -259,7 +262,7 @@ private:
           for (auto call : block.getOps<func::CallOp>()) {
             ++now;
             json::Object object = callNode(call);
-            if (auto entry = module.lookupSymbol(call.getCallee())->getAttrOfType<StringAttr>("hw.entry"))
+            if (auto entry = symbols.lookup(call.getCallee())->getAttrOfType<StringAttr>("hw.entry"))
               object["bench"] = entry.getValue();
             push(nodes, call, std::move(object));
           }
@@ -335,7 +338,7 @@ private:
   }
 
   json::Object callNode(func::CallOp call) {
-    auto function = module.lookupSymbol<func::FuncOp>(call.getCallee());
+    auto function = symbols.lookup<func::FuncOp>(call.getCallee());
     auto number = input.entries.find(call.getCallee());
     if (!function || number == input.entries.end()) {
       call.emitOpError("internal error: calls something that is not compiled");
@@ -651,7 +654,9 @@ private:
   }
 
   ModuleOp module;
+  SymbolTable symbols;
   const PlanInput &input;
+  std::vector<int> touched; // slots, as they are used
   std::vector<Slot> slots;
   llvm::DenseMap<Value, int> slotOf;
   llvm::StringMap<int> settingSlots;

@@ -45,8 +45,8 @@ ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
 }
 
 bool hw::backend::isZero(Value value) {
-  if (auto broadcast = value.getDefiningOp<BroadcastOp>())
-    return isZero(broadcast.getOperand());
+  while (auto broadcast = value.getDefiningOp<BroadcastOp>())
+    value = broadcast.getOperand();
   auto constant = value.getDefiningOp<ConstantOp>();
   auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
   if (!elements || !elements.isSplat() || !isa<FloatType>(elements.getElementType()))
@@ -108,23 +108,33 @@ void narrowPositions(Block &block) {
   }
 }
 
+/// Nobody looks further back than this many values, so that a sum behind a long program takes no longer than others.
+constexpr size_t mostSeen = 200;
+
 /// The factors of a product, through selections against zero: sum(select(m, a b, 0)) is a sum of a, b under the mask m.
 struct Factors {
   SmallVector<Value> masks, values;
   SmallVector<Value> inner; // products and selections that were looked through
 
-  void collect(Value value) {
-    if (auto mul = value.getDefiningOp<MulOp>()) {
-      inner.push_back(value);
-      collect(mul.getLhs());
-      collect(mul.getRhs());
-    } else if (auto select = value.getDefiningOp<SelectOp>(); select && isZero(select->getOperand(2))) {
-      inner.push_back(value);
-      masks.push_back(select->getOperand(0));
-      collect(select->getOperand(1));
-    } else {
-      values.push_back(value);
+  /// False where there are too many of them.
+  bool collect(Value product) {
+    SmallVector<Value> work{product};
+    while (!work.empty()) {
+      Value value = work.pop_back_val();
+      if (auto mul = value.getDefiningOp<MulOp>()) {
+        inner.push_back(value);
+        work.append({mul.getRhs(), mul.getLhs()});
+      } else if (auto select = value.getDefiningOp<SelectOp>(); select && isZero(select->getOperand(2))) {
+        inner.push_back(value);
+        masks.push_back(select->getOperand(0));
+        work.push_back(select->getOperand(1));
+      } else {
+        values.push_back(value);
+      }
+      if (inner.size() > mostSeen)
+        return false;
     }
+    return true;
   }
 };
 
@@ -146,11 +156,11 @@ bool isArgument(Value value) {
   return true;
 }
 
-/// Whether `value` is made elementwise of what is the same along all of `dims`.
-bool isSameAlong(Value value, ArrayRef<int64_t> dims) {
+/// Whether `value` may be made elementwise of what is the same along all of `dims`.
+bool maybeSameAlong(Value value, ArrayRef<int64_t> dims) {
   llvm::SetVector<Value> values;
   values.insert(value);
-  for (size_t at = 0; at < values.size(); ++at) {
+  for (size_t at = 0; at < std::min(values.size(), mostSeen); ++at) {
     Operation *op = values[at].getDefiningOp();
     if (constantAlong(values[at], dims) || (isa_and_nonnull<ConstantOp>(op) && !isDenseConstant(values[at])))
       continue;
@@ -168,7 +178,8 @@ void takeOutFactors(Block &block) {
     if (!isa<FloatType>(elementOf(sum.getResult())))
       continue;
     Factors factors;
-    factors.collect(sum.getOperand());
+    if (!factors.collect(sum.getOperand()))
+      continue;
     // Where a part is wanted as it is, by a product above all, nothing is gained.
     bool isOwn = llvm::all_of(factors.inner, [](Value value) {
       return llvm::all_of(value.getUsers(), [](Operation *user) { return isa<MulOp, SelectOp, ReduceSumOp>(user); });
@@ -180,7 +191,7 @@ void takeOutFactors(Block &block) {
       bool comesOut = factor && (factors.masks.empty() || isArgument(factor));
       (comesOut ? outside : inside).push_back(value);
     }
-    bool isGuarded = llvm::any_of(factors.masks, [&](Value mask) { return isSameAlong(mask, sum.getDims()); });
+    bool isGuarded = llvm::any_of(factors.masks, [&](Value mask) { return maybeSameAlong(mask, sum.getDims()); });
     if (!isOwn || isGuarded || outside.empty() || inside.empty())
       continue;
     OpBuilder builder(sum);

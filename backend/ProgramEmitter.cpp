@@ -230,19 +230,34 @@ private:
     for (unsigned number : steps)
       widest = std::max(widest, noteBuffers(list.steps[number], used));
     kernelFrame = b.CreateAlloca(b.getPtrTy(), b.getInt64(widest));
-    addresses.assign(list.buffers.size(), nullptr);
+    addresses.clear();
     for (int buffer : used)
       addresses[buffer] = addressOf(list.buffers[buffer], args);
     return function;
   }
 
-  /// How many steps one function holds: LLVM's time grows faster than the size of a function.
-  static constexpr size_t mostSteps = 32;
+  /// How many steps one function holds, and of how many buffers these read and write the addresses, unless one step has
+  /// more: LLVM's time grows faster than the size of a function.
+  static constexpr size_t mostSteps = 32, mostBuffers = 512;
+
+  /// How many of the steps go into one function.
+  size_t stepsInOne(ArrayRef<unsigned> steps) {
+    size_t buffers = 0, count = 0;
+    for (; count < std::min(steps.size(), mostSteps); ++count) {
+      const Step &step = list.steps[steps[count]];
+      buffers += step.inputs.size() + step.outputs.size();
+      for (const Stage &stage : step.stages)
+        buffers += stage.kernel.buffers.size() + stage.operands.size();
+      if (count && buffers > mostBuffers)
+        break;
+    }
+    return count;
+  }
 
   /// All steps in a row, those of a long row in functions that are called one after the other.
   llvm::Function *emitAlone(ArrayRef<unsigned> steps) {
     llvm::IRBuilderBase::InsertPointGuard guard(b);
-    if (steps.size() <= mostSteps) {
+    if (stepsInOne(steps) == steps.size()) {
       llvm::Function *function = begin(steps);
       for (unsigned number : steps)
         emitStep(number, b.getInt64(0));
@@ -250,8 +265,11 @@ private:
       return function;
     }
     llvm::Function *function = begin({});
-    for (; !steps.empty(); steps = steps.drop_front(std::min(steps.size(), mostSteps)))
-      callTask(emitAlone(steps.take_front(mostSteps)), function, b.getInt64(0));
+    while (!steps.empty()) {
+      size_t count = stepsInOne(steps);
+      callTask(emitAlone(steps.take_front(count)), function, b.getInt64(0));
+      steps = steps.drop_front(count);
+    }
     b.CreateRetVoid();
     return function;
   }
@@ -277,7 +295,7 @@ private:
     llvm::SmallSetVector<unsigned, 8> steps;
     for (auto [number, ordinal] : tasks)
       steps.insert(number);
-    bool isLong = steps.size() > mostSteps;
+    bool isLong = stepsInOne(steps.getArrayRef()) < steps.size();
     llvm::Function *function = begin(isLong ? ArrayRef<unsigned>() : steps.getArrayRef());
     llvm::Value *task = function->getArg(1);
     if (steps.size() == 1) {
@@ -286,9 +304,12 @@ private:
       return function;
     }
     // Which step a task belongs to, and which of its tasks it is.
+    llvm::DenseMap<unsigned, uint32_t> placeOf;
+    for (auto [place, number] : llvm::enumerate(steps))
+      placeOf[number] = uint32_t(place);
     SmallVector<uint32_t> which, ordinals;
     for (auto [number, ordinal] : tasks) {
-      which.push_back(uint32_t(llvm::find(steps, number) - steps.begin()));
+      which.push_back(placeOf.lookup(number));
       ordinals.push_back(uint32_t(ordinal));
     }
     auto lookUp = [&](ArrayRef<uint32_t> numbers) -> llvm::Value * {
@@ -521,7 +542,7 @@ private:
     scratch = entry->getArg(1);
     llvm::SmallSetVector<int, 16> used;
     noteBuffers(list.steps[number], used);
-    addresses.assign(list.buffers.size(), nullptr);
+    addresses.clear();
     for (int buffer : used)
       addresses[buffer] = addressOf(list.buffers[buffer], entry->getArg(0));
     emitStep(number, b.getInt64(0));
@@ -592,7 +613,7 @@ private:
   bool isAlone = false; // the body of a map
   // Of the function that is being emitted.
   llvm::Value *thread = nullptr, *scratch = nullptr, *kernelFrame = nullptr;
-  llvm::SmallVector<llvm::Value *> addresses;
+  llvm::DenseMap<int, llvm::Value *> addresses; // of buffers, in the function that is written
   std::vector<Entry::Mark> marks;
 };
 

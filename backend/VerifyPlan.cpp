@@ -3,6 +3,7 @@
 #include "backend/Kernel.h"
 #include "backend/Plan.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/SymbolTable.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include <map>
@@ -47,15 +48,19 @@ public:
   }
   /// Where `from[i]` lies, there lies `to[i]` from now on too; what was defined inside of `op` means nothing any more.
   void rename(ValueRange from, ValueRange to, Operation *op) {
+    llvm::DenseMap<Value, SmallVector<Value, 1>> names;
+    for (auto [before, after] : llvm::zip_equal(from, to))
+      names[before].push_back(after);
     for (auto at = places.begin(); at != places.end();) {
       SmallVector<Value, 2> values;
       for (Value value : at->second.values)
         if (!op->isProperAncestor(value.getParentRegion()->getParentOp()) &&
             value.getParentRegion()->getParentOp() != op)
           values.push_back(value);
-      for (auto [before, after] : llvm::zip_equal(from, to))
-        if (llvm::is_contained(at->second.values, before) && !llvm::is_contained(values, after))
-          values.push_back(after);
+      for (Value before : at->second.values)
+        for (Value after : names.lookup(before))
+          if (!llvm::is_contained(values, after))
+            values.push_back(after);
       at->second.values = std::move(values);
       at = at->second.values.empty() ? places.erase(at) : std::next(at);
     }
@@ -65,7 +70,7 @@ public:
 
 class Verifier {
 public:
-  Verifier(ModuleOp module, const json::Object &plan) : module(module), plan(plan) {}
+  Verifier(ModuleOp module, const json::Object &plan) : symbols(module), plan(plan) {}
 
   std::optional<std::string> run() {
     for (const json::Value &slot : *plan.getArray("slots")) {
@@ -76,7 +81,7 @@ public:
       int64_t offset = *object.getInteger("offset");
       slots.push_back({offset, offset + std::max<int64_t>(bytes, 1)});
     }
-    auto study = module.lookupSymbol<func::FuncOp>("study");
+    auto study = symbols.lookup<func::FuncOp>("study");
     if (!study)
       return std::nullopt;
     study.walk([&](study::SettingOp op) { settings[op.getName()].push_back(op.getResult()); });
@@ -235,7 +240,7 @@ private:
   }
 
   void call(func::CallOp op, const json::Object &object) {
-    auto function = module.lookupSymbol<func::FuncOp>(op.getCallee());
+    auto function = symbols.lookup<func::FuncOp>(op.getCallee());
     SmallVector<int> from = slotsIn(object, "args"), to = slotsIn(object, "results");
     readAll(op, from, op.getOperands());
     if (to.size() != op.getNumResults())
@@ -273,11 +278,14 @@ private:
   void carrying(Operation *op, Region &region, ValueRange carried, const json::Array &nodes, Inside inside) {
     Block &block = region.front();
     ValueRange arguments = block.getArguments().take_back(carried.size());
-    if (!carried.empty() && carried[0] != arguments[0])
+    if (!carried.empty() && carried[0] != arguments[0]) {
+      llvm::DenseMap<Value, SmallVector<Value, 1>> names;
+      for (auto [outer, inner] : llvm::zip_equal(carried, arguments))
+        names[outer].push_back(inner);
       for (auto &[from, place] : memory.places)
-        for (auto [outer, inner] : llvm::zip_equal(carried, arguments))
-          if (llvm::is_contained(place.values, outer))
-            place.values.push_back(inner);
+        for (Value outer : SmallVector<Value, 2>(place.values))
+          llvm::append_range(place.values, names.lookup(outer));
+    }
     body(block, nodes);
     inside();
     memory.rename(block.getTerminator()->getOperands().take_front(carried.size()), carried, op);
@@ -430,7 +438,7 @@ private:
       write(slot, value);
   }
 
-  ModuleOp module;
+  SymbolTable symbols;
   const json::Object &plan;
   std::vector<std::pair<int64_t, int64_t>> slots; // first byte, end
   llvm::StringMap<SmallVector<Value, 2>> settings;

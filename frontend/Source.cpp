@@ -16,9 +16,13 @@ namespace hw {
 
 Source::Source(std::string name, std::string text) : name_(std::move(name)), text_(std::move(text)) {
   lineStarts_.push_back(0);
-  for (size_t i = 0; i < text_.size(); ++i)
-    if (text_[i] == '\n')
-      lineStarts_.push_back(static_cast<uint32_t>(i + 1));
+  for (uint32_t at = 0; at < text_.size();) {
+    if (text_[at] == '\n')
+      lineStarts_.push_back(at + 1);
+    const uint32_t end = at + std::max(1u, utf8Length(text_, at));
+    while (++at < end)
+      continuations_.push_back(at);
+  }
 }
 
 namespace {
@@ -96,14 +100,11 @@ Source::Position Source::position(uint32_t offset) const {
   offset = std::min<uint32_t>(offset, static_cast<uint32_t>(text_.size()));
   auto next = std::upper_bound(lineStarts_.begin(), lineStarts_.end(), offset);
   unsigned line = static_cast<unsigned>(next - lineStarts_.begin());
-  unsigned column = 1;
-  for (uint32_t at = lineStarts_[line - 1]; at < offset;) {
-    unsigned length = utf8Length(text_, at);
-    at += length ? length : 1;
-    if (at <= offset)
-      ++column;
-  }
-  return {line, column};
+  // Asked for with every operation, and a line may be as long as a file: its characters are not counted anew.
+  uint32_t start = lineStarts_[line - 1];
+  auto inside = std::upper_bound(continuations_.begin(), continuations_.end(), offset) -
+                std::lower_bound(continuations_.begin(), continuations_.end(), start);
+  return {line, offset - start - static_cast<unsigned>(inside) + 1};
 }
 
 std::string_view Source::line(unsigned number) const {

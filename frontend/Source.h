@@ -43,6 +43,7 @@ private:
   std::string name_;
   std::string text_;
   std::vector<uint32_t> lineStarts_;
+  std::vector<uint32_t> continuations_; // the bytes that do not begin a character
 };
 
 // Bytes [begin, end) of a source. A range without a source is "nowhere" (something the compiler made up).

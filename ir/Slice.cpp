@@ -15,24 +15,29 @@ llvm::SetVector<Value> hw::inputsOf(Operation *op) {
   return inputs;
 }
 
-llvm::SetVector<Operation *> hw::flowInto(ValueRange roots, ValueRange from) {
+llvm::SetVector<Operation *> hw::flowInto(ValueRange roots, ValueRange from,
+                                          llvm::function_ref<bool(Operation *)> isEnd) {
   // Depth first with an explicit stack: a graph may be thousands of ops deep.
   llvm::SetVector<Operation *> order;
   llvm::SmallPtrSet<Operation *, 32> seen;
   llvm::SmallDenseSet<Value> ends(from.begin(), from.end());
-  SmallVector<std::pair<Operation *, SmallVector<Value>>> stack;
+  std::vector<std::pair<Operation *, SmallVector<Value, 4>>> stack;
   auto enter = [&](Value value) {
     Operation *op = value.getDefiningOp();
-    if (op && !isa<study::TrainOp>(op) && !ends.contains(value) && seen.insert(op).second)
-      stack.emplace_back(op, llvm::to_vector(llvm::reverse(inputsOf(op).getArrayRef())));
+    if (!op || isa<study::TrainOp>(op) || ends.contains(value) || (isEnd && isEnd(op)) || !seen.insert(op).second)
+      return;
+    if (op->getNumRegions())
+      stack.emplace_back(op, llvm::to_vector<4>(llvm::reverse(inputsOf(op).getArrayRef())));
+    else
+      stack.emplace_back(op, llvm::to_vector<4>(llvm::reverse(op->getOperands())));
   };
   for (Value root : roots) {
     enter(root);
     while (!stack.empty()) {
-      if (SmallVector<Value> &left = stack.back().second; !left.empty())
+      if (SmallVector<Value, 4> &left = stack.back().second; !left.empty())
         enter(left.pop_back_val());
       else
-        order.insert(stack.pop_back_val().first);
+        order.insert(stack.back().first), stack.pop_back();
     }
   }
   return order;
@@ -50,6 +55,21 @@ SmallVector<Operation *> hw::flowBetween(ValueRange from, ValueRange roots) {
 }
 
 bool hw::reaches(ValueRange from, Value of) {
-  SmallVector<Operation *> path = flowBetween(from, of);
-  return llvm::is_contained(from, of) || llvm::is_contained(path, of.getDefiningOp());
+  // The nearest ops first: what is asked for stands there as a rule, and the rest of the program is not looked at.
+  llvm::SmallDenseSet<Value> ends(from.begin(), from.end());
+  llvm::SetVector<Operation *> seen;
+  if (ends.contains(of))
+    return true;
+  auto enter = [&](Value value) {
+    if (Operation *op = value.getDefiningOp(); op && !isa<study::TrainOp>(op))
+      seen.insert(op);
+  };
+  enter(of);
+  for (size_t at = 0; at < seen.size(); ++at)
+    for (Value input : inputsOf(seen[at])) {
+      if (ends.contains(input))
+        return true;
+      enter(input);
+    }
+  return false;
 }

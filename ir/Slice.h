@@ -15,8 +15,9 @@ bool isCheap(mlir::Operation *op);
 llvm::SetVector<mlir::Value> inputsOf(mlir::Operation *op);
 
 /// The ops that `roots` are computed from, each before those that use it. Does not look into regions, nor behind the
-/// values `from`, nor behind a `study.train`, which cuts the flow of derivatives.
-llvm::SetVector<mlir::Operation *> flowInto(mlir::ValueRange roots, mlir::ValueRange from = {});
+/// values `from`, nor behind a `study.train`, which cuts the flow of derivatives, nor behind the ops that `ends` names.
+llvm::SetVector<mlir::Operation *> flowInto(mlir::ValueRange roots, mlir::ValueRange from = {},
+                                            llvm::function_ref<bool(mlir::Operation *)> ends = nullptr);
 
 /// Those of them that depend on `from`.
 llvm::SmallVector<mlir::Operation *> flowBetween(mlir::ValueRange from, mlir::ValueRange roots);

@@ -278,13 +278,47 @@ void replaceAndErase(Operation *op, ArrayRef<Value> values) {
   op->erase();
 }
 
-LogicalResult expandJvp(JvpOp op) {
+/// Where ops stand in the program, those that are not expanded yet left aside: what stands before all of a derivative's
+/// `wrt` depends on none of it, and is not visited for it.
+class ProgramOrder {
+public:
+  explicit ProgramOrder(Operation *root) {
+    root->walk<WalkOrder::PreOrder>([&](Operation *op) { numbers[op] = unsigned(numbers.size()); });
+  }
+  /// The ops between these two stand where one stood before. Returns how many they are.
+  size_t replaced(unsigned number, Operation *first, Operation *next) {
+    size_t count = 0;
+    for (Operation *op = first; op != next; op = op->getNextNode(), ++count)
+      numbers[op] = number;
+    return count;
+  }
+  unsigned of(Operation *op) const { return numbers.lookup(op); }
+  unsigned firstOf(ValueRange values) const {
+    unsigned first = UINT_MAX;
+    for (Value value : values) {
+      Operation *op = value.getDefiningOp();
+      first = std::min(first, of(op ? op : value.getParentBlock()->getParentOp()));
+    }
+    return first;
+  }
+
+private:
+  llvm::DenseMap<Operation *, unsigned> numbers;
+};
+
+/// The ops that `of` is computed from, but for those that cannot depend on `wrt`.
+llvm::SetVector<Operation *> flowInto(ValueRange of, ValueRange wrt, const ProgramOrder &order) {
+  unsigned first = order.firstOf(wrt);
+  return hw::flowInto(of, {}, [&](Operation *op) { return order.of(op) < first; });
+}
+
+LogicalResult expandJvp(JvpOp op, const ProgramOrder &order) {
   OpBuilder builder(op);
   Pushforward push(builder, op);
   push.hold(op.getHeld());
   for (auto [value, tangent] : llvm::zip_equal(op.getWrt(), op.getTangents()))
     push.seed(value, tangent);
-  for (Operation *inner : flowInto(op.getOf()))
+  for (Operation *inner : flowInto(op.getOf(), op.getWrt(), order))
     if (failed(push.visit(inner)))
       return failure();
   SmallVector<Value> results;
@@ -295,7 +329,8 @@ LogicalResult expandJvp(JvpOp op) {
 }
 
 /// Cotangents of `of` pulled back to `wrt`, for both vjp and grad.
-LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange cotangents, ValueRange held) {
+LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange cotangents, ValueRange held,
+                        const ProgramOrder &order) {
   Operation *before = op->getPrevNode();
   OpBuilder builder(op);
   Pushforward push(builder, op);
@@ -308,7 +343,7 @@ LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange
       push.seed(value, standIn);
       pull.markLinear(standIn);
     }
-  for (Operation *inner : flowInto(of))
+  for (Operation *inner : flowInto(of, wrt, order))
     if (failed(push.visit(inner)))
       return failure();
   SmallVector<Operation *> built = opsBetween(before, op), linear = pull.collect(built);
@@ -333,10 +368,10 @@ LogicalResult expandVjp(Operation *op, ValueRange of, ValueRange wrt, ValueRange
   return success();
 }
 
-LogicalResult expandGrad(GradOp op) {
+LogicalResult expandGrad(GradOp op, const ProgramOrder &order) {
   OpBuilder builder(op);
   Value one = ConstantOp::splat(builder, op.getLoc(), op.getOf().getType(), 1);
-  return expandVjp(op, op.getOf(), op.getWrt(), one, op.getHeld());
+  return expandVjp(op, op.getOf(), op.getWrt(), one, op.getHeld(), order);
 }
 
 struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp>> {
@@ -345,27 +380,42 @@ struct ExpandDerivatives : PassWrapper<ExpandDerivatives, OperationPass<ModuleOp
   StringRef getDescription() const final { return "Expand grad, vjp and jvp into ordinary ops"; }
   void getDependentDialects(DialectRegistry &registry) const final { registry.insert<HwDialect>(); }
 
+  static constexpr size_t mostOperations = 1'000'000;
+
   void runOnOperation() final {
     SmallVector<Operation *> derivatives;
     getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
       if (isa<DerivativeOpInterface>(op))
         derivatives.push_back(op);
     });
+    ProgramOrder order(getOperation());
+    size_t operations = 0; // that derivatives became
     for (Operation *op : derivatives) {
       // One that nothing uses need not be computed, nor be differentiable.
       if (op->use_empty()) {
         op->erase();
         continue;
       }
+      Block *block = op->getBlock();
+      Location place = op->getLoc();
+      Operation *before = op->getPrevNode(), *next = op->getNextNode();
+      unsigned number = order.of(op);
       LogicalResult done = success();
       if (auto grad = dyn_cast<GradOp>(op))
-        done = expandGrad(grad);
+        done = expandGrad(grad, order);
       else if (auto jvp = dyn_cast<JvpOp>(op))
-        done = expandJvp(jvp);
+        done = expandJvp(jvp, order);
       else if (auto vjp = dyn_cast<VjpOp>(op))
-        done = expandVjp(vjp, vjp.getOf(), vjp.getWrt(), vjp.getCotangents(), vjp.getHeld());
+        done = expandVjp(vjp, vjp.getOf(), vjp.getWrt(), vjp.getCotangents(), vjp.getHeld(), order);
       if (failed(done))
         return signalPassFailure();
+      // Each derivative of a derivative is larger by a factor.
+      operations += order.replaced(number, before ? before->getNextNode() : &block->front(), next);
+      if (operations > mostOperations) {
+        emitError(place) << "the derivatives of this program come to more than 1 million operations: nest them less "
+                            "deep, or differentiate less at a time";
+        return signalPassFailure();
+      }
     }
     // Nothing is left that could differentiate through these.
     lowerScales(getOperation());

@@ -36,10 +36,14 @@ private:
 
   /// With the cheap ops that it reads, which move first.
   void move(Operation *op) {
-    for (Value operand : op->getOperands())
-      if (Operation *producer = operand.getDefiningOp(); producer && cheap.contains(producer))
-        move(producer);
-    cheap.erase(op);
+    for (Value operand : op->getOperands()) {
+      SmallVector<Operation *> chain; // a cheap op has one operand at most
+      for (Operation *next = operand.getDefiningOp(); next && cheap.erase(next);
+           next = next->getNumOperands() ? next->getOperand(0).getDefiningOp() : nullptr)
+        chain.push_back(next);
+      for (Operation *next : llvm::reverse(chain))
+        next->moveBefore(region.getParentOp());
+    }
     op->moveBefore(region.getParentOp());
   }
 

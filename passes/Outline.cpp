@@ -81,10 +81,11 @@ public:
         first = &op;
       }
     findArithmetic();
+    countWaiting();
     for (Operation *step : steps) {
       if (llvm::any_of(inputsOf(step), [&](Value input) { return isPending(input); }))
         emitBefore(step);
-      ran.insert(step);
+      arrive(step);
     }
     for (Operation *op : llvm::reverse(arithmetic))
       op->erase();
@@ -109,69 +110,102 @@ private:
     std::reverse(steps.begin(), steps.end());
     std::reverse(arithmetic.begin(), arithmetic.end());
     // A repeatable value that only arithmetic reads is cloned into its readers.
-    for (Operation *op : arithmetic)
+    for (auto [number, op] : llvm::enumerate(arithmetic)) {
+      position[op] = unsigned(number);
       if (llvm::any_of(op->getUsers(), [&](Operation *user) { return !isArithmetic(user); }) ||
           !isRepeatable(op->getResult(0)))
         pending.insert(op);
+    }
   }
 
   bool isPending(Value value) { return value.getDefiningOp() && pending.contains(value.getDefiningOp()); }
 
-  /// Whether the value is there before the next step runs, or can be repeated then.
-  bool isReady(Value value, const llvm::SetVector<Operation *> &group) {
-    Operation *op = value.getDefiningOp();
-    if (!op || op->getBlock() != &block || group.contains(op))
-      return true;
-    if (isRepeatable(value))
-      return llvm::all_of(op->getOperands(), [&](Value operand) { return isReady(operand, group); });
-    return !isArithmetic(op) && (ran.contains(op) || isa<func::CallOp>(op));
+  /// For each arithmetic op, how many of its operands are not there yet.
+  void countWaiting() {
+    for (Operation *op : arithmetic) {
+      unsigned &count = waiting[op];
+      for (Value operand : op->getOperands())
+        if (Operation *producer = operand.getDefiningOp(); producer && producer->getBlock() == &block)
+          count += !there.contains(producer);
+      if (!count)
+        makeReady(op);
+    }
   }
 
-  /// What has to be passed for `value` to be there in the group's function.
-  void collectArguments(Value value, const llvm::SetVector<Operation *> &group, llvm::SetVector<Value> &arguments) {
-    Operation *op = value.getDefiningOp();
-    if (op && group.contains(op))
-      return;
-    if (!isRepeatable(value)) {
-      arguments.insert(value);
-      return;
+  /// What `op` computes is there: so is what waited for that alone.
+  void arrive(Operation *op) {
+    SmallVector<Operation *> arrived{op};
+    while (!arrived.empty())
+      for (OpOperand &use : arrived.pop_back_val()->getUses())
+        if (auto at = waiting.find(use.getOwner()); at != waiting.end() && --at->second == 0) {
+          makeReady(use.getOwner());
+          arrived.push_back(use.getOwner());
+        }
+  }
+
+  /// All that `op` reads is there before the next step: the next function computes it, or its readers repeat it.
+  void makeReady(Operation *op) {
+    there.insert(op);
+    if (pending.contains(op))
+      ready.push_back(op);
+  }
+
+  /// What has to be passed for the group to be computed: what it reads, through what it repeats.
+  llvm::SetVector<Value> argumentsOf(const llvm::SetVector<Operation *> &group) {
+    llvm::SetVector<Value> arguments;
+    llvm::DenseSet<Value> seen;
+    SmallVector<Value> work;
+    for (Operation *op : group) {
+      work.append(op->operand_begin(), op->operand_end());
+      std::reverse(work.begin(), work.end());
+      while (!work.empty()) {
+        Value value = work.pop_back_val();
+        Operation *producer = value.getDefiningOp();
+        if ((producer && group.contains(producer)) || !seen.insert(value).second)
+          continue;
+        if (isRepeatable(value))
+          work.append(producer->operand_begin(), producer->operand_end());
+        else
+          arguments.insert(value);
+      }
     }
-    for (Value operand : op->getOperands())
-      collectArguments(operand, group, arguments);
+    return arguments;
   }
 
   /// Whether something outside the group's function reads this result of the group. What repeats it (a broadcast) is
   /// followed to its own readers.
   bool isRead(Value result, const llvm::SetVector<Operation *> &group) {
-    return llvm::any_of(result.getUsers(), [&](Operation *user) {
-      if (!isArithmetic(user))
-        return true;
-      return !isRepeatable(result) && isReadByArithmetic(user, group);
-    });
-  }
-  bool isReadByArithmetic(Operation *op, const llvm::SetVector<Operation *> &group) {
-    if (!isRepeatable(op->getResult(0)))
-      return !group.contains(op);
-    return llvm::any_of(op->getUsers(), [&](Operation *user) {
-      return isArithmetic(user) ? isReadByArithmetic(user, group) : !pending.contains(op);
-    });
+    if (isRepeatable(result))
+      return llvm::any_of(result.getUsers(), [](Operation *user) { return !isArithmetic(user); });
+    SmallVector<Value> work{result};
+    while (!work.empty()) {
+      Value value = work.pop_back_val();
+      for (Operation *user : value.getUsers()) {
+        if (!isArithmetic(user)) {
+          if (value == result || !pending.contains(value.getDefiningOp()))
+            return true;
+        } else if (isRepeatable(user->getResult(0))) {
+          work.push_back(user->getResult(0));
+        } else if (!group.contains(user)) {
+          return true;
+        }
+      }
+    }
+    return false;
   }
 
+  /// All that is there by now and not computed yet becomes a function, called before `step`.
   void emitBefore(Operation *step) {
-    llvm::SetVector<Operation *> group;
-    for (Operation *op : arithmetic)
-      if (pending.contains(op) && llvm::all_of(op->getOperands(), [&](Value v) { return isReady(v, group); }))
-        group.insert(op);
+    llvm::sort(ready, [&](Operation *a, Operation *b) { return position.lookup(a) < position.lookup(b); });
+    llvm::SetVector<Operation *> group(ready.begin(), ready.end());
+    ready.clear();
 
-    llvm::SetVector<Value> arguments;
+    llvm::SetVector<Value> arguments = argumentsOf(group);
     SmallVector<Value> results;
-    for (Operation *op : group) {
-      for (Value operand : op->getOperands())
-        collectArguments(operand, group, arguments);
+    for (Operation *op : group)
       for (Value result : op->getResults())
         if (isRead(result, group))
           results.push_back(result);
-    }
 
     func::FuncOp function = declare(arguments.getArrayRef(), results, step->getLoc());
     OpBuilder builder = OpBuilder::atBlockBegin(function.addEntryBlock());
@@ -193,10 +227,19 @@ private:
 
   /// With the repeatable values that it reads.
   void clone(OpBuilder &builder, Operation *op, IRMapping &mapping) {
-    for (Value operand : op->getOperands())
-      if (!mapping.contains(operand))
-        clone(builder, operand.getDefiningOp(), mapping);
-    builder.clone(*op, mapping);
+    SmallVector<Operation *> work{op};
+    while (!work.empty()) {
+      const size_t size = work.size();
+      Operation *next = work.back();
+      for (Value operand : llvm::reverse(next->getOperands()))
+        if (!mapping.contains(operand))
+          work.push_back(operand.getDefiningOp());
+      if (work.size() > size)
+        continue;
+      work.pop_back();
+      if (!next->getNumResults() || !mapping.contains(next->getResult(0)))
+        builder.clone(*next, mapping);
+    }
   }
 
   func::FuncOp declare(ValueRange arguments, ValueRange results, Location loc) {
@@ -243,7 +286,10 @@ private:
   ModuleOp module;
   SymbolTable &symbols;
   SmallVector<Operation *> steps, arithmetic;
-  llvm::SmallPtrSet<Operation *, 32> pending, ran;
+  llvm::SmallPtrSet<Operation *, 32> pending; // not computed by a function yet, though something needs it
+  llvm::SmallPtrSet<Operation *, 32> there;   // arithmetic whose operands are there
+  SmallVector<Operation *> ready;             // those of them that are pending
+  llvm::DenseMap<Operation *, unsigned> waiting, position;
   unsigned count = 0;
 };
 

@@ -59,18 +59,23 @@ public:
 
   void run() {
     for (Operation &op : llvm::make_early_inc_range(block)) {
-      if (isArithmetic(&op) || isSource(&op))
+      if (isSource(&op))
         continue;
+      if (isArithmetic(&op)) {
+        if (Needed needed = partsNeeded(&op); needed != none)
+          neededBy[&op] = needed;
+        continue;
+      }
       if (!keepsToItself(&op) || op.hasTrait<OpTrait::IsTerminator>()) {
         close(&op);
         continue;
       }
-      llvm::SmallSetVector<unsigned, 4> needed = partsNeeded(&op);
-      if (!needed.empty() && (needed.size() > 1 || needed.front() + 1 != parts.size())) {
+      Needed needed = partsNeeded(&op);
+      if (needed != none && needed + 1 != Needed(parts.size())) {
         close(&op);
-        needed.clear();
+        needed = none;
       }
-      bool begins = needed.empty() && isRun(&op);
+      bool begins = needed == none && isRun(&op);
       if (savesAgain(&op, begins ? parts.size() : parts.size() - 1)) {
         close(&op);
         savesAgain(&op, 0);
@@ -85,21 +90,26 @@ public:
   }
 
 private:
-  /// The parts whose results `op` is computed from.
-  llvm::SmallSetVector<unsigned, 4> partsNeeded(Operation *op) {
-    llvm::SmallSetVector<unsigned, 4> needed;
-    llvm::SmallPtrSet<Operation *, 32> seen;
-    SmallVector<Operation *> work{op};
-    while (!work.empty())
-      for (Value input : inputsOf(work.pop_back_val())) {
-        Operation *producer = input.getDefiningOp();
-        if (!producer || producer->getBlock() != &block || !seen.insert(producer).second)
-          continue;
-        if (auto part = partOf.find(producer); part != partOf.end())
-          needed.insert(part->second);
-        else
-          work.push_back(producer);
-      }
+  /// The number of the one part whose results an op is computed from, or one of these.
+  using Needed = int64_t;
+  static constexpr Needed none = -1, several = -2;
+
+  Needed partsNeeded(Operation *op) {
+    Needed needed = none;
+    if (partOf.empty())
+      return needed;
+    for (Value input : inputsOf(op)) {
+      Operation *producer = input.getDefiningOp();
+      if (!producer)
+        continue;
+      Needed from = none;
+      if (auto part = partOf.find(producer); part != partOf.end())
+        from = part->second;
+      else if (auto at = neededBy.find(producer); at != neededBy.end())
+        from = at->second;
+      if (from != none)
+        needed = needed == none || needed == from ? from : several;
+    }
     return needed;
   }
 
@@ -118,6 +128,7 @@ private:
     }
     parts.clear();
     partOf.clear();
+    neededBy.clear();
     saved.clear();
   }
 
@@ -140,8 +151,8 @@ private:
         continue;
       std::optional<unsigned> part = onlyReader(op);
       if (!part && isRead(op))
-        if (llvm::SmallSetVector<unsigned, 4> needed = partsNeeded(op); needed.size() == 1)
-          part = needed.front();
+        if (auto at = neededBy.find(op); at != neededBy.end() && at->second != several)
+          part = unsigned(at->second);
       if (part)
         partOf[op] = *part;
     }
@@ -158,7 +169,7 @@ private:
     for (Operation &op : llvm::make_range(block.begin(), next->getIterator()))
       if (auto part = partOf.find(&op); part != partOf.end())
         members[part->second].push_back(&op);
-      else if (isArithmetic(&op) && !partsNeeded(&op).empty())
+      else if (neededBy.contains(&op))
         after.push_back(&op);
 
     SmallVector<Value> escaping;
@@ -222,7 +233,8 @@ private:
   Block &block;
   SmallVector<SmallVector<Operation *>> parts; // what each does, without its arithmetic
   llvm::DenseMap<Operation *, unsigned> partOf;
-  llvm::StringMap<size_t> saved; // of a file's name, the part
+  llvm::DenseMap<Operation *, Needed> neededBy; // of arithmetic that is computed from parts' results
+  llvm::StringMap<size_t> saved;                // of a file's name, the part
 };
 
 struct Together : PassWrapper<Together, OperationPass<ModuleOp>> {

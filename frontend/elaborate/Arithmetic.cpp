@@ -61,8 +61,7 @@ double fold(Bin op, double a, double b) {
 
 Location Elaborator::loc() {
   if (++operations > 4'000'000)
-    fail("this program unrolls to more than 4 million operations",
-         "write long loops as `for i in 1..n`, and use `i` in no shape and no `if`: such a loop is not unrolled");
+    exhaust("this program unrolls to more than 4 million operations", unrollHelp);
   if (!here)
     return builder.getUnknownLoc();
   auto at = here.source->position(here.begin);

@@ -26,6 +26,11 @@ struct Failure {
   std::optional<Diagnostic> diagnostic; // empty: something poisoned was used, and its error was reported before
 };
 
+// What the whole program may take is used up: nothing recovers from this.
+struct Exhausted {
+  Diagnostic diagnostic;
+};
+
 // A run-time loop's variable was needed as a number while compiling: the loop with this id is elaborated again,
 // unrolled.
 struct NeedUnroll {
@@ -163,6 +168,8 @@ public:
   [[noreturn]] void fail(std::string message, std::string help = {}) {
     fail(here, std::move(message), std::move(help));
   }
+  [[noreturn]] void exhaust(std::string message, std::string help);
+  Diagnostic diagnose(SourceRange range, std::string message, std::string help);
   void report(const Failure &failure);
   // The best match for an unknown name among `candidates`, as a help text, or "".
   std::string nearest(const std::string &name, const std::vector<std::string> &candidates);
@@ -175,7 +182,7 @@ public:
   // Counts what is elaborated: a statement, an expression, a round of a loop, also of one whose body is empty.
   void countSteps() {
     if (++statements > 3'000'000)
-      fail("this program unrolls to more than 3 million statements and expressions");
+      exhaust("this program unrolls to more than 3 million statements and expressions", unrollHelp);
   }
   void runAssign(const ast::Assign &stmt);
   void runFor(const ast::For &stmt, size_t clause, bool &didReturn);
@@ -398,6 +405,8 @@ public:
   std::string tableName; // likewise, for a table that a builtin makes
   std::map<const ast::Fn *, int> statefulness;
   size_t operations = 0, statements = 0;
+  static constexpr const char *unrollHelp =
+      "write long loops as `for i in 1..n`, and use `i` in no shape and no `if`: such a loop is not unrolled";
   std::set<std::pair<uint32_t, std::string>> reported;
   // Statements that failed so far. More than errors: one that is elaborated twice reports its error once, and one that
   // uses what failed before reports none. What its body failed in is half built, and must not be gone on with.

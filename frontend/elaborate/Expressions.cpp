@@ -98,7 +98,8 @@ Val Elaborator::evalRef(const std::string &name, SourceRange range) {
   // `hwc gradcheck` records nothing, nor does what has an error: what reads a table is passed over.
   if ((options.mode == ElaborateOptions::Gradcheck && recorded.count(name)) || unsure.count(name))
     throw Failure{};
-  std::string help = nearest(name, visibleNames());
+  // Of many errors the first are shown: no search through all names for each of the others.
+  std::string help = diagnostics.errorCount() < Diagnostics::maxShown ? nearest(name, visibleNames()) : "";
   if (inFunction && calls.back().fn->range.source == file.source) {
     for (Scope *s = scope; s; s = s->parent)
       if (s->type == Scope::Function && help.empty())

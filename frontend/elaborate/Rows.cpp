@@ -64,15 +64,18 @@ public:
       whole = slice.getOperand();
     }
     DenseSet<Value> seen;
-    if (sourceBits(whole, seen) < bits(whole))
+    if (sourceBits(whole, seen) < bits(whole) && seen.size() <= mostCheap)
       return compute(whole, start);
     return gather(whole, start);
   }
 
 private:
+  // Computing a row anew is cheap up to so many values.
+  static constexpr size_t mostCheap = 200;
+
   // How much would have to be kept if `v` were computed anew for each batch.
   int64_t sourceBits(Value v, DenseSet<Value> &seen) {
-    if (isSameForAllRows(v) || !seen.insert(v).second)
+    if (isSameForAllRows(v) || seen.size() > mostCheap || !seen.insert(v).second)
       return 0;
     if (SliceOp slice = rangeOfRows(v))
       return sourceBits(slice.getOperand(), seen);

@@ -45,6 +45,14 @@ Elaborator::Elaborator(const ast::Module &file, Diagnostics &diagnostics, MLIRCo
 //===-- Errors --------------------------------------------------------------------------------------------------===//
 
 void Elaborator::fail(SourceRange range, std::string message, std::string help) {
+  throw Failure{diagnose(range, std::move(message), std::move(help))};
+}
+
+void Elaborator::exhaust(std::string message, std::string help) {
+  throw Exhausted{diagnose(here, std::move(message), std::move(help))};
+}
+
+Diagnostic Elaborator::diagnose(SourceRange range, std::string message, std::string help) {
   Diagnostic d;
   d.message = std::move(message);
   bool own = range.source == file.source;
@@ -62,7 +70,7 @@ void Elaborator::fail(SourceRange range, std::string message, std::string help) 
                                  (cut ? " with two samples, which is all that `init` looks at" : ""));
       ++shown;
     }
-  throw Failure{std::move(d)};
+  return d;
 }
 
 void Elaborator::report(const Failure &failure) {
@@ -159,7 +167,12 @@ std::optional<Elaborated> Elaborator::run() {
   builder.setInsertionPointToEnd(study.addEntryBlock());
   {
     ScopeGuard fileScope(*this, Scope::File, nullptr);
-    runStatements(file.statements);
+    OpBuilder::InsertionGuard guard(builder);
+    try {
+      runStatements(file.statements);
+    } catch (const Exhausted &exhausted) {
+      report({exhausted.diagnostic});
+    }
   }
   func::ReturnOp::create(builder, builder.getUnknownLoc());
   module->walk([&](study::RecordOp op) {

@@ -12,6 +12,7 @@ import math
 import os
 import pty
 import re
+import resource
 import select
 import shutil
 import signal
@@ -1804,6 +1805,63 @@ def weights_return(where):
     check(safetensors(f"{where}/b/start.safetensors") == safetensors(f"{where}/a/net.safetensors"), "it starts elsewhere")
 
 
+def unrolled(turns, body):
+    """A fn that repeats its body so often; a loop of a fn is unrolled up to 10,000 turns."""
+    loops, left = "", turns
+    while left > 0:
+        loops += f"  for i in 1..{min(left, 10000)} {{ {body} }}\n"
+        left -= 10000
+    return f"fn f(x) {{\n{loops}  return x\n}}\n"
+
+
+@test
+def deep(where):
+    """programs as deep as they are long, and as wide, compile in bounded memory: nothing recurses, nothing is quadratic in them"""
+    start = "x = uniform(-1, 1, shape = [4], seed = 1)\n"
+    of = "record t: a = sum(f(uniform(-1, 1, shape = %s, seed = 1)))\n"
+    programs = {f"chain of {body}": unrolled(20000, body) + of % shape for body, shape in (
+        ("x = sin(x)", "[4]"), ("x = x[::-1]", "[4]"), ("x = x[[1, 2, 3, 0]]", "[4]"), ("x = sin(x).T", "[4, 4]"), ("x = where(x > 0.1, sin(x), x)", "[4]"),
+        ("x = reshape(reshape(x, [2, 2]), [4])", "[4]"), ("x = sum(x[:, None] + zeros([4, 4]), axis = 1)", "[4]"),
+        ("x = concat([x[1:], x[:1]], axis = 0)", "[4]"), ("x = x * x[0]", "[4]"))}
+    programs["rows of products"] = unrolled(5000, "x = softmax(x)") + of % "[4, 4]"
+    programs["records between operations"] = start + "x = sin(x)\nrecord t: a = sum(x)\n" * 15000
+    programs["records"] = start + "record t: a = sum(x)\n" * 50000
+    programs["a sum"] = start + "y = 0 * x\n" + "".join("y = y + " + " + ".join(f"sin({k + 500 * j} * x)" for k in range(500)) + "\n" for j in range(20)) + "record t: a = sum(y)\n"
+    programs["derivatives"] = start + "x = x - 0.1 * grad(sum(x * x * x), x)\n" * 5000 + "record t: a = sum(x)\n"
+    programs["a tangent"] = unrolled(10000, "x = sin(x)") + start + "record t: a = sum(jvp(f(x), x, ones([4])))\n"
+    programs["loops"] = start + "for i in 1..2 { x = sin(x * i) }\n" * 3000 + "record t: a = sum(x)\n"
+    programs["settings"] = "".join(f"s{i} = {i}\n" for i in range(3000)) + "x = 0\n" + "".join(f"x = x + s{i}\n" for i in range(3000)) + "record t: a = x\n"
+    programs["clauses"] = "k, x = 3, 0\nif k == 1 { x = 1 }" + "".join(f" else if k == {i + 10} {{ x = {i} }}" for i in range(100000)) + " else { x = 2 }\nrecord t: a = x\n"
+    programs["columns"] = "data d { " + "; ".join(f"x{i} = uniform(-1, 1, shape = [4, 1], seed = {i})" for i in range(10000)) + " }\nrecord t: a = sum(d.x0)\n"
+    programs["states"] = ("data d { x = uniform(-1, 1, shape = [8, 3], seed = 1) }\nfn f(x) {\n  h = x |> linear(2)\n"
+                          + "".join(f"  state s{i}: [2] = zeros\n  s{i}' = s{i} + mean(h, axis = 0)\n" for i in range(1000))
+                          + "  return h |> linear(1)\n}\nnet = init(f, d.x, seed = 1)\ntrain net on d for 1 epochs { minimize mean(net(x)^2) with sgd(lr = 0.1) }\n")
+    programs["a column"] = unrolled(20000, "x = abs(x - 0.5)") + ("data d { x = uniform(-1, 1, shape = [8, 3], seed = 1); y = f(x) }\n"
+        "fn m(x) = x |> linear(3)\nnet = init(m, d.x, seed = 1)\ntrain net on d batch 4 for 1 epochs { minimize mse(net(x), y) with sgd(lr = 0.1) }\n")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    for number, (name, source) in enumerate(programs.items()):
+        write(where, {f"{number}.hw": source})
+        done = subprocess.run([HWC, "check", f"{number}.hw"], cwd=where, capture_output=True, preexec_fn=limit, timeout=300)
+        check(done.returncode == 0, f"{name}: exit {done.returncode}, {done.stderr.decode(errors='replace')[-300:]}")
+
+
+@test
+def little_memory(where):
+    """wherever the compiler runs out of memory, it says so in one sentence"""
+    write(where, {"chain.hw": unrolled(10000, "x = sin(x)") + "x = uniform(-1, 1, shape = [4], seed = 1)\nrecord t: a = sum(grad(sum(f(x)), x))\n",
+                  "records.hw": "x = uniform(-1, 1, shape = [4], seed = 1)\n" + "record t: a = sum(x)\n" * 50000})
+    failed = 0
+    for name in ("chain.hw", "records.hw"):
+        for size in (400, 500, 650, 800, 1000):
+            limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (size << 20, size << 20))
+            done = subprocess.run([HWC, "check", name], cwd=where, capture_output=True, preexec_fn=limit, timeout=300)
+            err = done.stderr.decode(errors="replace")
+            check(done.returncode in (0, 1) and not NEVER.search(err), f"{name} with {size} MiB: exit {done.returncode}, {err[-300:]}")
+            check(done.returncode == 0 or (err.count("\n") == 1 and "not enough memory" in err), f"{name} with {size} MiB: {err[-300:]}")
+            failed += done.returncode
+    check(failed, "every limit was enough: a poor test")
+
+
 @test
 def growing(where):
     """what grows without bound is refused with a sentence, in seconds"""
@@ -1825,10 +1883,16 @@ def growing(where):
         'x = npy("empty.npy")': "no elements",
         'x = idx("empty.idx")': "no elements",
         'data d = csv("empty.csv")': "empty|no rows|at least one row",
+        "x = ones([3])\ny = sum(sin(x))\n" + "y = sum(grad(y, x) * x)\n" * 60 + "record t: a = y": "derivatives .* 1 million operations",
     }
     for number, (source, words) in enumerate(cases.items()):
         write(where, {f"{number}.hw": source.replace("; ", "\n")})
         bad(where, "check", f"{number}.hw", words=[rf"{number}.hw:\d+:\d+: error", words], seconds=60)
+    # What the whole program has used up is said once, not of each statement that follows.
+    more = "fn f(x) { for i in 1..10000, j in 1..10000 { }; return x }\n" + "\n".join(f"y{i} = f({i})" for i in range(5)) + "\n"
+    write(where, {"more.hw": more})
+    said = bad(where, "check", "more.hw", words=["3 million"], seconds=60).err
+    check(said.count("error:") == 1, said)
 
 
 def main():
