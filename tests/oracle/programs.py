@@ -390,7 +390,19 @@ class Program:
         for n, e in zip(names, starts):
             self.say(f"{n} = {e.text}")
         index, turns, table = g.name("i"), g.random.randint(1, 3), g.name("t")
-        leaves = [Node(n, s) for n, s in zip(names, shapes)]
+        # First which variables each statement rebinds: what none does is no variable of the loop, but the value before it.
+        plan = []
+        for _ in range(g.random.randint(1, 3)):
+            kind = g.random.choice(["tuple", "tuple", "single", "record", "swap"])
+            same = [(p, q) for p in range(len(names)) for q in range(p) if shapes[p] == shapes[q]]
+            if kind == "record":
+                plan.append((kind, []))
+            elif kind == "swap" and same:
+                plan.append((kind, list(g.random.choice(same))))
+            else:
+                plan.append(("assign", g.random.sample(range(len(names)), len(names) if kind == "tuple" else 1)))
+        rebound = {k for _, which in plan for k in which}
+        leaves = [Node(n, s) if k in rebound else e.named(n) for k, (n, s, e) in enumerate(zip(names, shapes, starts))]
         i = Node(index, ())
         i.is_number = True
         for leaf, e in zip(leaves, starts):
@@ -398,18 +410,14 @@ class Program:
         self.say(f"for {index} in 1..{turns} {{")
         outside = [n for n in self.pool]
         bound, steps = list(leaves), []
-        for _ in range(g.random.randint(1, 3)):
-            kind = g.random.choice(["tuple", "tuple", "single", "record", "swap"])
+        for kind, which in plan:
             pool = outside + bound + [i]
             if kind == "record":
                 steps.append(("record", self.record(table, pool, 1, 2, 1 if g.chance(0.4) else 0)))
                 continue
-            same = [(p, q) for p in range(len(names)) for q in range(p) if shapes[p] == shapes[q]]
-            if kind == "swap" and same:
-                p, q = g.random.choice(same)
-                which, made = [p, q], [bound[q], bound[p]]
+            if kind == "swap":
+                made = [bound[k] for k in reversed(which)]
             else:
-                which = g.random.sample(range(len(names)), len(names) if kind == "tuple" else 1)
                 made = [g.expression(shapes[k], 2, pool, 1 if g.chance(0.25) else 0) for k in which]
                 made = [Node(f"tanh({e.text})", e.shape, [e], jnp.tanh) for e in made]
             self.say(", ".join(names[k] for k in which) + " = " + ", ".join(e.text for e in made), 1)
@@ -419,7 +427,7 @@ class Program:
         self.say("}")
         now = [at.of(e) for e in starts]
         for turn in range(1, turns + 1):
-            inside = Values({**self.given, **dict(zip(leaves, now)), i: jnp.float64(turn)})
+            inside = Values({**self.given, **{leaves[k]: now[k] for k in rebound}, i: jnp.float64(turn)})
             for kind, items in steps:
                 self.row_of(table, inside, items, index, turn)
             self.row_of(table, inside, last, index, turn)
@@ -427,11 +435,10 @@ class Program:
         for n in self.pool:
             n.behind = True
         # What the loop leaves.
-        for n, leaf, e, last_bound, value in zip(names, leaves, starts, bound, now):
-            if last_bound is leaf:  # the loop left it as it was, and may have read it
-                after = e.named(n)
-                after.behind = True
-                self.pool.append(after)
+        for k, (n, leaf, value) in enumerate(zip(names, leaves, now)):
+            if k not in rebound:  # the loop may have read it
+                leaf.behind = True
+                self.pool.append(leaf)
                 continue
             after = Node(n, leaf.shape)
             after.is_number = leaf.is_number
