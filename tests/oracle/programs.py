@@ -695,7 +695,7 @@ class Program:
             return [f"no error, where {' and '.join(self.refused)} must be refused: {said}"]
         found = []
         for line, column, error in errors:
-            arguments = self.lines[int(line) - 1][int(column) - 1:].lstrip("abcdefghijklmnopqrstuvwxyz")
+            arguments = re.sub(r"^\(*[a-z]+", "", self.lines[int(line) - 1][int(column) - 1:])
             if "as its variable: the derivative at program.hw:" not in error or not arguments.startswith(tuple(self.refused)):
                 found.append(f"{line}:{column}: {error}")
         return found
