@@ -323,7 +323,7 @@ class Generator:
     def flowing(self, shape, depth, pool, v, left):
         """An expression that v flows into, and as a rule a function of v."""
         before = [n for n in self.variables(pool) if n.same is not v.same and v.depends(n)]
-        if before and self.chance(0.3):
+        if before and self.chance(0.15):
             u = self.random.choice(before)
             e, t = self.flowing(shape, depth - 1, pool, v, 0), self.expression(u.shape, 1, pool)
             return Node(f"jvp({e.text}, {u.text}, {t.text})", shape, [e, u, t],
