@@ -32,8 +32,12 @@ def TransposeOpInterface : OpInterface<"TransposeOpInterface"> {
 def DerivativeOpInterface : OpInterface<"DerivativeOpInterface"> {
   let cppNamespace = "::hw";
   let description = [{ A derivative of the graph, which `hw-expand-derivatives` expands. }];
-  let methods = [InterfaceMethod<[{ The values that the derivative takes for constant, to be added to. }],
-    "::mlir::MutableOperandRange", "getHeldMutable">];
+  let methods = [
+    InterfaceMethod<[{ The values that are differentiated. }], "::mlir::OperandRange", "getDifferentiated", (ins), [{}],
+      [{ return $_op.getODSOperands(0); }]>,
+    InterfaceMethod<[{ The values that they are differentiated by. }], "::mlir::OperandRange", "getWrt">,
+    InterfaceMethod<[{ The values that the derivative takes for constant. }], "::mlir::OperandRange", "getHeld">,
+    InterfaceMethod<[{ These, to be added to. }], "::mlir::MutableOperandRange", "getHeldMutable">];
 }
 
 #endif

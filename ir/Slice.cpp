@@ -73,3 +73,51 @@ bool hw::reaches(ValueRange from, Value of) {
     }
   return false;
 }
+
+/// Whether the results have no tangent, whatever the operands' are.
+static bool isFlat(Operation *op) { return isa<study::TrainOp, StopGradientOp, SignOp, FloorOp>(op); }
+
+/// Visits the values that a tangent of `roots` may come from, each once. Behind a value only where `visit` says so.
+static void walkTangents(ValueRange roots, llvm::function_ref<bool(Value)> visit) {
+  SmallVector<Value> left(roots.begin(), roots.end());
+  llvm::DenseSet<Value> seen;
+  while (!left.empty()) {
+    Value value = left.pop_back_val();
+    if (!isa<FloatType>(elementOf(value)) || !seen.insert(value).second || !visit(value))
+      continue;
+    if (Operation *op = value.getDefiningOp(); op && !isFlat(op))
+      llvm::append_range(left, inputsOf(op));
+  }
+}
+
+/// Whether a tangent of `from` may reach `of`, on a way that does not cross what the derivative holds or starts from.
+static bool carries(DerivativeOpInterface derivative, ValueRange from, ValueRange of) {
+  bool found = false;
+  walkTangents(of, [&](Value value) {
+    found = found || llvm::is_contained(from, value);
+    return !found && !llvm::is_contained(derivative.getWrt(), value) &&
+           !llvm::is_contained(derivative.getHeld(), value);
+  });
+  return found;
+}
+
+static bool differentiatesThrough(DerivativeOpInterface derivative, Value value) {
+  return !llvm::is_contained(derivative.getWrt(), value) && !llvm::is_contained(derivative.getHeld(), value) &&
+         carries(derivative, derivative.getWrt(), value) && carries(derivative, value, derivative.getDifferentiated());
+}
+
+std::optional<DerivativeThrough> hw::derivativeThrough(ValueRange values, ValueRange of) {
+  llvm::SetVector<Operation *> derivatives;
+  walkTangents(of, [&](Value value) {
+    if (llvm::is_contained(values, value))
+      return false;
+    if (Operation *op = value.getDefiningOp(); op && !isFlat(op))
+      op->walk([&](DerivativeOpInterface derivative) { derivatives.insert(derivative); });
+    return true;
+  });
+  for (Operation *op : derivatives)
+    for (Value value : values)
+      if (auto derivative = cast<DerivativeOpInterface>(op); differentiatesThrough(derivative, value))
+        return DerivativeThrough{derivative, value};
+  return std::nullopt;
+}

@@ -26,4 +26,13 @@ llvm::SmallVector<mlir::Operation *> flowBetween(mlir::ValueRange from, mlir::Va
 /// zero).
 bool reaches(mlir::ValueRange from, mlir::Value of);
 
+/// A derivative that differentiates through a value, from its own variables by way of it.
+struct DerivativeThrough {
+  DerivativeOpInterface derivative;
+  mlir::Value value;
+};
+/// One that differentiates through any of `values` and that `of` has a derivative by, if there is one. What it gives
+/// depends on how the value is computed, so that it is no function of the value.
+std::optional<DerivativeThrough> derivativeThrough(mlir::ValueRange values, mlir::ValueRange of);
+
 } // namespace hw

@@ -594,7 +594,7 @@ Val eigvals(Elaborator &e, Args &a) {
 //===-- Derivatives ---------------------------------------------------------------------------------------------===//
 
 Val hessian(Elaborator &e, Args &a) {
-  Val gradient = e.gradient(a.positional[0], a.positional[1]);
+  Val gradient = e.gradient(a);
   auto op = std::make_shared<Operator>();
   Restore<Type> exact(e.meeting, e.f64());
   e.flatten(gradient, op->gradient);
@@ -621,7 +621,7 @@ Val jvp(Elaborator &e, Args &a) {
     of.push_back(e.exactly(a.positional[0], "a tensor to differentiate in `jvp`"));
   if (!e.isFloat(of[0]))
     e.fail("`jvp` differentiates numbers, found " + describe(a.positional[0]));
-  e.requireFlow(of, wrt, "jvp");
+  e.requireFunction(of, wrt, a, "jvp");
   std::vector<Type> types;
   for (Value v : of)
     types.push_back(v.getType());
@@ -644,7 +644,7 @@ Val vjp(Elaborator &e, Args &a) {
     cotangents = {e.asTensor(a.positional[2], shapeOf(of[0]), elementOf(of[0]))};
   else
     cotangents = e.vectorLike(a.positional[2], of, "the cotangent in `vjp`");
-  e.requireFlow(of, wrt, "vjp");
+  e.requireFunction(of, wrt, a, "vjp");
   std::vector<Type> types;
   for (Value v : wrt)
     types.push_back(v.getType());
@@ -746,11 +746,10 @@ const Builtin table[] = {
     {"init(f, examples..., seed = 0, from = None)", "a net: weights for f, fresh from the seed or read from a file",
      [](Elaborator &e, Args &a) { return e.init(a); }},
     {"grad(E, v)", "gradient of a scalar with respect to a net, weights, a tensor or a column",
-     [](Elaborator &e, Args &a) { return e.gradient(a.positional[0], a.positional[1]); }},
+     [](Elaborator &e, Args &a) { return e.gradient(a); }},
     {"jvp(E, v, t)", "Jacobian-vector product: E's change along t", jvp},
     {"vjp(E, v, c)", "vector-Jacobian product: c pulled back from E to v", vjp},
-    {"jacobian(E, v)", "the matrix [E's size, v's size]",
-     [](Elaborator &e, Args &a) { return e.jacobian(a.positional[0], a.positional[1]); }},
+    {"jacobian(E, v)", "the matrix [E's size, v's size]", [](Elaborator &e, Args &a) { return e.jacobian(a); }},
     {"hessian(E, v)", "the Hessian as an operator: `H @ v`, `dense(H)`", hessian},
     {"dense(H)", "the matrix of an operator", dense},
     {"solve(A, b)", "x with A x = b, by LU with partial pivoting", solve},

@@ -1,5 +1,6 @@
 // Calls: arguments, partial application, instances of functions with parameters, nets.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Slice.h"
 
 #include "runtime/formats/Safetensors.h"
 #include "runtime/formats/Text.h"
@@ -343,6 +344,13 @@ void Elaborator::runParam(const ast::Name &name, const ast::Expr *shapeExpr, con
       Restore<Type> exact(meeting, f64());
       v = kept(tensorOf(value, "a number or a tensor as an initial value"), net.element);
     }
+    // What begins as another parameter is still a variable of its own: a derivative by both follows neither to the
+    // other.
+    std::vector<Value> before;
+    for (const Val &made : net.values)
+      flatten(made, before);
+    if (reaches(before, v))
+      v = StopGradientOp::create(builder, loc(), v);
     value = tensor(v);
     NetSummary::Layer *layer = nullptr;
     for (NetSummary::Layer &l : net.summary->layers)

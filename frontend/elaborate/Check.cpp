@@ -203,7 +203,7 @@ Val Elaborator::gradcheck(Args &args) {
          "write it after `train`: `check = gradcheck(loss, net)`");
   std::vector<Value> weights = differentiable(args.positional[1], "gradcheck");
   Value loss = scalarLoss(args.positional[0], "gradcheck");
-  requireFlow({loss}, weights, "gradcheck");
+  requireFunction({loss}, weights, args, "gradcheck");
   Val form = like(args.positional[1], weights);
   std::vector<std::string> names;
   if (auto *w = as<Weights>(form))

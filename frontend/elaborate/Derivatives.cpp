@@ -70,20 +70,35 @@ Value Elaborator::scalarLoss(const Val &value, const char *function) {
   return v;
 }
 
-void Elaborator::requireFlow(ArrayRef<Value> of, ArrayRef<Value> wrt, const char *function) {
-  for (Value v : of)
-    if (reaches(wrt, v))
-      return;
-  fail(std::string("no data flows from the second argument of `") + function +
-           "` to the first, so there is nothing to differentiate",
-       "compute the first from the second: `loss = mse(net(x), y)`, then `" + std::string(function) +
-           "(loss, net)` with the same `net`; `train` cuts the flow");
+// E's value alone does not say what E is as a function of v: E must be computed from v, and a derivative in E must not
+// differentiate through v, as then it is a function of how v is computed.
+void Elaborator::requireFunction(ArrayRef<Value> of, ArrayRef<Value> wrt, const Args &args, const char *function) {
+  if (llvm::none_of(of, [&](Value v) { return reaches(wrt, v); }))
+    fail(std::string("no data flows from the second argument of `") + function +
+             "` to the first, so there is nothing to differentiate",
+         "compute the first from the second: `loss = mse(net(x), y)`, then `" + std::string(function) +
+             "(loss, net)` with the same `net`; `train` cuts the flow");
+  auto through = derivativeThrough(wrt, of);
+  if (!through)
+    return;
+  std::string at, name = "its second argument";
+  llvm::raw_string_ostream stream(at);
+  if (auto place = llvm::dyn_cast<FileLineColLoc>(through->derivative.getLoc()))
+    stream << " at " << place.getFilename().getValue() << ":" << place.getLine() << ":" << place.getColumn();
+  StringRef text = args.ranges.size() > 1 ? args.ranges[1].text() : "";
+  if (!text.empty() && llvm::all_of(text, [](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; }))
+    name = "`" + text.str() + "`";
+  fail("`" + std::string(function) + "` cannot take " + name + " as its variable: the derivative" + at +
+           " differentiates through it, so it depends on how " + name + " is computed and not on its value alone",
+       "differentiate by what " + name + " is computed from, or let that derivative take " + name +
+           " as its variable too; or hold it constant in both: `c = stop_gradient(...)`, then go on with `c`");
 }
 
-Val Elaborator::gradient(const Val &of, const Val &wrt) {
+Val Elaborator::gradient(const Args &args) {
+  const Val &of = args.positional[0], &wrt = args.positional[1];
   std::vector<Value> values = differentiable(wrt, "grad");
   Value loss = scalarLoss(of, "grad");
-  requireFlow({loss}, values, "grad");
+  requireFunction({loss}, values, args, "grad");
   std::vector<Type> types;
   for (Value v : values)
     types.push_back(v.getType());
@@ -203,7 +218,8 @@ Val Elaborator::denseMatrix(const Operator &op) {
   return op.weak ? weak(matrix) : tensor(matrix);
 }
 
-Val Elaborator::jacobian(const Val &of, const Val &wrt) {
+Val Elaborator::jacobian(const Args &args) {
+  const Val &of = args.positional[0], &wrt = args.positional[1];
   std::vector<Value> values = differentiable(wrt, "jacobian");
   Value out;
   if (as<Weights>(of)) {
@@ -215,7 +231,7 @@ Val Elaborator::jacobian(const Val &of, const Val &wrt) {
   }
   if (!isFloat(out))
     fail("`jacobian` differentiates numbers, found " + describe(of));
-  requireFlow({out}, values, "jacobian");
+  requireFunction({out}, values, args, "jacobian");
   int64_t columns = 0;
   for (Value v : values)
     columns += typeOf(v).getNumElements();

@@ -314,7 +314,8 @@ public:
   mlir::Value exactly(const Val &value, const char *what);        // the tensor, numbers and what is made of them in f64
   Val derivative(const Val &wrt, llvm::ArrayRef<mlir::Value> values, const Val &of, mlir::Type element);
   mlir::Value scalarLoss(const Val &value, const char *function);
-  void requireFlow(llvm::ArrayRef<mlir::Value> of, llvm::ArrayRef<mlir::Value> wrt, const char *function);
+  void requireFunction(llvm::ArrayRef<mlir::Value> of, llvm::ArrayRef<mlir::Value> wrt, const Args &args,
+                       const char *function); // that `of` is a function of `wrt`, the arguments of `function`
   // Runs the body of `train` once in the current block; the scope of the turn is `turn`.
   void runStep(Step &into, const Data &data, mlir::Value rows, mlir::Value epochValue, mlir::Value stepValue,
                const std::function<void()> &then);
@@ -325,10 +326,10 @@ public:
                   int64_t batch, const std::string &label);
   void checkGradient(mlir::Value loss, llvm::ArrayRef<mlir::Value> weights, llvm::ArrayRef<std::string> names,
                      const std::string &table);
-  Val gradient(const Val &of, const Val &wrt);
+  Val gradient(const Args &args);
   Val hessianProduct(const Operator &op, const Val &v);
   Val denseMatrix(const Operator &op);
-  Val jacobian(const Val &of, const Val &wrt);
+  Val jacobian(const Args &args);
   Val gradcheck(Args &args);
   // v [n] cut into tensors shaped as `like`.
   std::vector<mlir::Value> cut(mlir::Value flat, llvm::ArrayRef<mlir::Value> like, mlir::Type element = {});

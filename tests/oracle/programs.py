@@ -5,12 +5,14 @@ with optimisers of their own that evaluate the objective and its derivatives at 
     tests/oracle/programs.py [--build DIR] [--cpu CPU] [--seed S] [--count N] [--keep]     one program a number from S on
 
 A program is a graph of nodes. Each node prints itself in the language, and is evaluated by JAX with some nodes' values given: so a
-derivative is JAX's of the node as a function of another, which is what `docs/language.md` says of it. A failure prints the number
-that makes the program again, what differed, and the program.
+derivative is JAX's of the node as a function of another, which is what `docs/language.md` says of it. Some programs ask for one that
+is no function of its variable, and must be refused at that place. A failure prints the number that makes the program again, what
+differed, and the program.
 """
 import argparse
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,10 @@ class Node:
         self.has_name = not self.inputs
         self.same = self  # of a second name, the node that it names
         self.is_number = bool(self.inputs) and all(i.is_number for i in self.inputs)  # of no tensor: derivatives do not take it
+        # The arguments, as text, of derivatives in it that are not defined.
+        self.refused = set().union(*(i.refused for i in self.inputs))
+        if evaluate and self.inputs[0].differentiates_through(self.inputs[1]):
+            self.refused.add(f"({self.inputs[0].text}, {self.inputs[1].text}")
 
     def named(self, name):
         """The value under a name: derivatives may take it as the variable. What has a name already is the same value under two."""
@@ -56,7 +62,7 @@ class Node:
         return self.same is other.same or any(i.depends(other) for i in self.inputs)
 
     def differentiates_through(self, v):
-        """Whether a derivative in it passes v on its way. As a function of v that is not defined: its rules may or may not read v."""
+        """Whether a derivative in it passes v on its way: then it is no function of v, but of how v is computed."""
         if self.evaluate:
             of, by = self.inputs[:2]
             if v.same is not by.same and v.depends(by) and of.depends(v):
@@ -266,10 +272,14 @@ class Generator:
         return node
 
     # ---- derivatives
+    @staticmethod
+    def variables(pool):
+        return [n for n in pool if not n.is_number and not n.behind and n.text.replace(".", "").replace("_", "").isalnum() and not n.text[0].isdigit()]
+
     def derivative(self, shape, depth, pool, left):
         """A derivative of this shape: what it differentiates is made on the spot, from a node that has a name."""
         pick = self.random.choice
-        variables = [n for n in pool if not n.is_number and not n.behind and n.text.replace(".", "").replace("_", "").isalnum() and not n.text[0].isdigit()]
+        variables = self.variables(pool)
         same = [n for n in variables if n.shape == shape]
         if not variables:
             return self.expression(shape, depth - 1, pool)
@@ -311,10 +321,16 @@ class Generator:
                     evaluate=lambda at: jnp.tanh(0.2 * jnp.linalg.eigvalsh(jnp.tanh(hessian(at)) + jnp.diag(apart))[0]))
 
     def flowing(self, shape, depth, pool, v, left):
-        """An expression that v flows into."""
+        """An expression that v flows into, and as a rule a function of v."""
+        before = [n for n in self.variables(pool) if n.same is not v.same and v.depends(n)]
+        if before and self.chance(0.15):
+            u = self.random.choice(before)
+            e, t = self.flowing(shape, depth - 1, pool, v, 0), self.expression(u.shape, 1, pool)
+            return Node(f"jvp({e.text}, {u.text}, {t.text})", shape, [e, u, t],
+                        evaluate=lambda at: jax.jvp(at.function(e, [u]), (at.of(u),), (at.of(t),))[1])
         for _ in range(4):
             e = self.expression(shape, max(depth, 1), pool, left)
-            if e.depends(v) and not e.differentiates_through(v):
+            if e.depends(v) and (not e.differentiates_through(v) or self.chance(0.5)):
                 return e
         e, extra = self.expression(shape, 1, [v]), self.reshaped(v, shape)
         return Node(f"({self.tight(e)} * sin({extra.text}) + {self.tight(extra)}^2)", shape, [e, extra], lambda a, b: a * jnp.sin(b) + b ** 2)
@@ -333,6 +349,8 @@ class Program:
         self.rows = g.random.choice([1, 2, 5, 6, 7])
         self.x, self.y = g.numpy.normal(size=(self.rows, 2)), g.numpy.normal(size=(self.rows, 1))
         self.given = {}
+        self.worst = 0.0
+        self.refused = set()  # what must be: arguments of derivatives
         self.say('data d { x = npy("x.npy"); y = npy("y.npy") }')
         self.dx, self.dy = Node("d.x", (self.rows, 2)), Node("d.y", (self.rows, 1))
         self.given.update({self.dx: jnp.asarray(self.x), self.dy: jnp.asarray(self.y)})
@@ -357,11 +375,16 @@ class Program:
             for i, number in enumerate(value.ravel()):
                 self.expected.setdefault(table, {}).setdefault(f"{name}[{i}]" if value.ndim else name, []).append(float(number))
 
+    def uses(self, e):
+        """The program has this expression."""
+        self.refused |= e.refused
+        return e
+
     def shape(self):
         return self.g.random.choice([(), (), (2,), (3,), (2, 2), (3, 2)])
 
     def variable(self):
-        e = self.g.value(self.shape(), 3, self.pool, 1 if self.g.chance(0.3) else 0)
+        e = self.uses(self.g.value(self.shape(), 3, self.pool, 1 if self.g.chance(0.3) else 0))
         name = self.g.name("a")
         self.say(f"{name} = {e.text}")
         self.pool.append(e.named(name))
@@ -370,7 +393,7 @@ class Program:
         """The nodes of a record's items, by name."""
         items = []
         for _ in range(count):
-            e = self.g.expression(self.g.random.choice([(), (), (2,)]), 3, pool, derivatives)
+            e = self.uses(self.g.expression(self.g.random.choice([(), (), (2,)]), 3, pool, derivatives))
             items.append((self.g.name("r"), e))
         self.say(f"record {table}: " + ", ".join(f"{n} = {e.text}" for n, e in items), indent)
         return items
@@ -386,7 +409,7 @@ class Program:
         g, at = self.g, Values(self.given)
         shapes = [self.shape() for _ in range(g.random.randint(2, 3))]
         names = [g.name("c") for _ in shapes]
-        starts = [g.value(s, 2, self.pool) for s in shapes]
+        starts = [self.uses(g.value(s, 2, self.pool)) for s in shapes]
         for n, e in zip(names, starts):
             self.say(f"{n} = {e.text}")
         index, turns, table = g.name("i"), g.random.randint(1, 3), g.name("t")
@@ -418,7 +441,7 @@ class Program:
             if kind == "swap":
                 made = [bound[k] for k in reversed(which)]
             else:
-                made = [g.expression(shapes[k], 2, pool, 1 if g.chance(0.25) else 0) for k in which]
+                made = [self.uses(g.expression(shapes[k], 2, pool, 1 if g.chance(0.25) else 0)) for k in which]
                 made = [Node(f"tanh({e.text})", e.shape, [e], jnp.tanh) for e in made]
             self.say(", ".join(names[k] for k in which) + " = " + ", ".join(e.text for e in made), 1)
             for k, e in zip(which, made):
@@ -672,6 +695,18 @@ class Program:
         self.worst = worst
         return found
 
+    def compare_errors(self, said):
+        """Sentences about errors that are missing, or should not be."""
+        errors = re.findall(r"^program\.hw:(\d+):(\d+): error: (.*)", said, re.MULTILINE)
+        if not errors:
+            return [f"no error, where {' and '.join(self.refused)} must be refused: {said}"]
+        found = []
+        for line, column, error in errors:
+            arguments = re.sub(r"^\(*[a-z]+", "", self.lines[int(line) - 1][int(column) - 1:])
+            if "as its variable: the derivative at program.hw:" not in error or not arguments.startswith(tuple(self.refused)):
+                found.append(f"{line}:{column}: {error}")
+        return found
+
     @staticmethod
     def near_rows(name, table, rows, near):
         for column in sorted({c for row in rows for c in row}):
@@ -697,7 +732,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="print each program, and leave what it wrote")
     options = parser.parse_args()
     print(f"random programs: {options.count} from --seed {options.seed} on")
-    passed = failed = left_out = 0
+    passed = failed = refused = left_out = 0
     start = time.time()
     for seed in range(options.seed, options.seed + options.count):
         done = seed - options.seed
@@ -722,11 +757,14 @@ def main():
             command += ["--cpu", options.cpu] if options.cpu else []
             try:
                 run = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120)
-                code, said = run.returncode, run.stderr.strip()[-1500:]
+                code, said = run.returncode, run.stderr.strip()
             except subprocess.TimeoutExpired:
                 code, said = "a time-out after 120 s", ""
-            if code:
-                differences = [f"hwc run ended with {code}: {said}"]
+            if program.refused:
+                refused += 1
+                differences = program.compare_errors(said) if code == 1 else [f"hwc run ended with {code}, where {' and '.join(program.refused)} must be refused"]
+            elif code:
+                differences = [f"hwc run ended with {code}: {said[-1500:]}"]
             else:
                 differences = program.compare(f"{folder}/out")
             if differences:
@@ -739,7 +777,7 @@ def main():
                 passed += 1
                 if options.keep:
                     print(f"largest difference {program.worst:.1e}")
-    print(f"{passed + failed} programs in {time.time() - start:.0f} s; {left_out} were left out, whose numbers left all bounds")
+    print(f"{passed + failed} programs in {time.time() - start:.0f} s, {refused} of them to be refused; {left_out} were left out, whose numbers left all bounds")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -181,6 +181,32 @@ TEST_CASE("mistakes are named, with their place") {
       {"train cuts the flow",
        train(plainStep) + "g = grad(mse(net(d.x), d.y), init(small, d.x, seed = 2))\n",
        {R"(model\.hw:8)", "flow"}},
+      {"a derivative through the variable",
+       "w = ones([2]) + 0\na = w * w\ns = jvp(sum(a^3), w, ones([2]))\ng = grad(s, a)\n",
+       {R"(model\.hw:4:5: error: `grad` cannot take `a` as its variable: the derivative at model\.hw:3:5 )",
+        R"(help: .*stop_gradient)"}},
+      {"a derivative of the variable itself by what it comes from",
+       "w = full([], 2.0)\na = w * w\nv = jvp(3 * grad(a, w), a, 1)\n",
+       {R"(model\.hw:3:5: error: `jvp` cannot take `a`.* model\.hw:3:13)"}},
+      {"a derivative through an expression",
+       "w = ones([2]) + 0\na = [w, sin(w)]\ns = grad(sum(a[1]^3), w)\nv = vjp(s, a[1], ones([2]))\n",
+       {R"(model\.hw:4:5: error: `vjp` cannot take its second argument as .* model\.hw:3:5 )"}},
+      {"a Hessian, a Jacobian through the variable",
+       "w = ones([2]) + 0\na = sin(w)\nH = dense(hessian(sum(a^3), w))\nJ = jacobian(sum(H, axis = 0), a)\n",
+       {R"(model\.hw:4:5: error: `jacobian` cannot take `a`.* model\.hw:3:5 )"}},
+      {"a derivative through the variable of another",
+       "w = ones([2]) + 0\na = sin(w)\ns = sum(grad(sum(a^3), a)^2)\nt = sum(grad(s, w)^2)\nh = hessian(t, a)\n",
+       {R"(model\.hw:5:5: error: `grad` cannot take `a`.* model\.hw:4:9)"}},
+      {"a derivative through weights, in a step",
+       train("u = net(x)\ng = grad(mse(u, y), net)\nminimize sum(g^2) + 0 * sum(grad(sum(g^2), u)) with sgd()"),
+       {R"(model\.hw:7:\d+: error: `grad` cannot take `u`.* model\.hw:6:5)"}},
+      {"a derivative through weights, in batches",
+       data + "fn f(x) = x |> linear(1)\nnet = init(f, d.x)\nv = mean(net.weights * 2)\n"
+              "w = net.linear1.weight\na = w * w\nl = mean(grad(mean((x @ a.T)^2), w)) on d batch 10\ng = grad(l, a)\n",
+       {R"(model\.hw:8:5: error: `grad` cannot take `a`.* model\.hw:7:10)"}},
+      {"a gradcheck through the variable",
+       "w = ones([2]) + 0\na = w * w\nc = gradcheck(sum(grad(sum(a^3), w)), a)\n",
+       {R"(model\.hw:3:5: error: `gradcheck` cannot take `a`)"}},
       {"overlapping weights",
        train("minimize mse(net(x), y) with sgd(lr = 0.1)\nminimize sum(net.weights^2) with sgd(lr = 0.1)"),
        {R"(model\.hw:6)", "linear1.weight", "over"}},
@@ -239,6 +265,37 @@ TEST_CASE("mistakes are named, with their place") {
       CHECK_MESSAGE(std::regex_search(text, std::regex(pattern)), pattern);
     CHECK(text.find("defect") == std::string::npos);
   }
+}
+
+TEST_CASE("a derivative by a value on the way is one where nothing inside is differentiated through it") {
+  const std::string values = "w = ones([2]) + 0.5\na = w * w\nb = sin(w)\n";
+  const std::vector<const char *> programs = {
+      // By what the inner one is taken by, and by what that comes from.
+      "g = grad(sum(grad(sum(w^3), w)^2), w)",
+      "s = grad(sum(a^3), a)\ng = grad(sum(s), a)\nh = grad(sum(s), w)\ni = dense(hessian(sum(s), a))",
+      "s = grad(sum(a^3), w)\ng = grad(sum(s), w)",
+      // By what lies beside the inner one's way, or is its tangent.
+      "s = grad(sum(b^3), w)\ng = grad(sum(s * a), a)",
+      "s = jvp(sum(b^3), w, a)\ng = grad(s, a)\nJ = jacobian(s, a)",
+      "s = grad(sum(a^3), w)\ng = grad(sum(a^2), a)",
+      // By what the inner one holds constant, or the outer one the inner.
+      "c = stop_gradient(a)\ns = grad(sum(c * w^2), w)\ng = grad(sum(s), c)",
+      "c = floor(2 * a) + sign(a)\ns = grad(sum(c * w^2), w)\ng = grad(sum(s), c)",
+      "c = where(a > 1, d.x[0, 0:2], d.x[1, 0:2])\ns = grad(sum(c * w^2), w)\ng = grad(sum(s), c)",
+      "s = stop_gradient(grad(sum(a^3), w))\ng = grad(sum(s * a), a)",
+      // By weights, of slopes in the inputs.
+      "s = grad(sum(net(d.x)), d.x)\nl = mean(s^2) + mse(net(d.x), d.y)\ng = grad(l, net)\nH = hessian(l, net) @ g",
+      "l = sum(grad(mse(net(x), y), net)) on d batch 10\ng = grad(l, net)\nh = hessian(l, net.weights) @ g",
+      // Through a step of gradient descent, and by the weights after it.
+      "l = mse(net(d.x), d.y)\nnear = at(net, net.weights - 0.1 * grad(l, net))\nm = mse(near(d.x), d.y)\n"
+      "g = grad(m, near)\nh = grad(m, net)\nH = hessian(m, near) @ g",
+  };
+  for (const char *program : programs)
+    make(net + values + program + "\n");
+  // At other weights f holds them constant, however they were computed.
+  make(train("fn far(f, w, lr = 0.1) {\n  v = w - 0.1 * grad(f(w), w)\n  u = v - 0.1 * grad(f(v), w)\n"
+             "  return w - lr * grad(f(u), u) - lr * grad(f(u), w) - lr * (hessian(f(u), u) @ grad(f(v), v))\n}\n"
+             "s = grad(sum(net(x)), x)\nminimize mse(net(x), y) + mean(s^2) with far()"));
 }
 
 TEST_CASE("one mistake is one error, and others in the file are found too") {
