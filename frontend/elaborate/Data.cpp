@@ -119,8 +119,13 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
   }
 }
 
+// A column in scope is a value of its own, of a batch or of all rows alike: derivatives by x do not follow y = f(x).
 Val Elaborator::columnRows(const DataColumn &column, Value rows) {
-  return rows ? tensor(rowsOf(column.whole, rows), column.classes) : columnWhole(column);
+  if (rows)
+    return tensor(rowsOf(column.whole, rows), column.classes);
+  auto whole = std::make_shared<Tensor>(*as<Tensor>(columnWhole(column)));
+  whole->ssa = StopGradientOp::create(builder, loc(), whole->ssa.getType(), whole->ssa);
+  return whole;
 }
 
 Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text) {

@@ -363,9 +363,15 @@ OutDir::OutDir(const std::string &path, Existing existing) : state(std::make_uni
   s.folder = Descriptor(open(s.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (s.folder.fd < 0 || faccessat(s.folder.fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
     fail("the results cannot be written to {}: {}; choose another folder with --out", place, std::strerror(errno));
-  // (A file system without locks has none to be in the way.)
-  if (flock(s.folder.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  // (A file system without locks has none to be in the way.) Of a run that was killed just now, a program that it was
+  // starting may hold the lock for a moment.
+  for (int turn = 0; flock(s.folder.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; ++turn) {
+    if (turn < 20) {
+      usleep(50'000);
+      continue;
+    }
     fail("another program is writing its results to {}: wait for its end, or choose another folder with --out", place);
+  }
   for (const auto &entry : std::filesystem::directory_iterator(s.path, error)) {
     const std::string name = entry.path().filename().string();
     if (isTemporaryName(name))

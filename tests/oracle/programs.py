@@ -731,13 +731,18 @@ def main():
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="print each program, and leave what it wrote")
     options = parser.parse_args()
+    # Most of the time is XLA's, which compiles each op anew for each shape.
+    jax.config.update("jax_compilation_cache_dir", os.path.join(os.path.abspath(options.build), "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     print(f"random programs: {options.count} from --seed {options.seed} on")
     passed = failed = refused = left_out = 0
     start = time.time()
     for seed in range(options.seed, options.seed + options.count):
         done = seed - options.seed
-        if done and done % 100 == 0:
-            jax.clear_caches()  # what was compiled for one program serves no other
+        if done and done % 200 == 0:
+            jax.clear_caches()  # of memory; those on disk stay
+        if done and done % 50 == 0:
             print(f"{done} of {options.count} programs, {failed} wrong, {time.time() - start:.0f} s", flush=True)
         with tempfile.TemporaryDirectory(prefix="hwc-programs-", delete=not options.keep) if sys.version_info >= (3, 12) else tempfile.TemporaryDirectory(
                 prefix="hwc-programs-") as folder:
