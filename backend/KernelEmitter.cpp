@@ -141,8 +141,7 @@ private:
     return section(fullEnd, high, 1, mask, std::move(carried));
   }
 
-  //===-- Long sums
-  //--------------------------------------------------------------------------------------------------===//
+  //===-- Long sums -----------------------------------------------------------------------------------------------===//
   // Each block of turns of a reduced loop sums from zero, and adds what it has to the sum around it: no chain of
   // additions is longer than `longestChain`, and an error grows like the logarithm of the number of terms.
 

@@ -73,8 +73,7 @@ public:
   }
 
 private:
-  //===-- Convolutions
-  //---------------------------------------------------------------------------------------------===//
+  //===-- Convolutions --------------------------------------------------------------------------------------------===//
 
   int64_t blockSize() const { return weightBlock(target); }
   LayoutAttr blocks(Value weights, bool turned) {
@@ -133,8 +132,7 @@ private:
     pattern.result.replaceAllUsesWith(op.getResult());
   }
 
-  //===-- Transpositions
-  //-------------------------------------------------------------------------------------------===//
+  //===-- Transpositions ------------------------------------------------------------------------------------------===//
 
   Value moving(Location loc, Value value, ArrayRef<int64_t> permutation) {
     auto transpose = TransposeOp::create(builder, loc, value, permutation);
@@ -257,8 +255,7 @@ private:
     sum.getResult().replaceAllUsesWith(result);
   }
 
-  //===-- Flattening
-  //-----------------------------------------------------------------------------------------------===//
+  //===-- Flattening ----------------------------------------------------------------------------------------------===//
 
   /// A product of flattened activations sums over pixels and channels, or keeps them: in which order is all the same if
   /// the other side, or the result, has them in it too. Those are weights, and small.
@@ -317,8 +314,7 @@ private:
     return ReshapeOp::create(builder, weights.getLoc(), weights.getType(), inLayout(weights, layout));
   }
 
-  //===-- Weights
-  //---------------------------------------------------------------------------------------------------===//
+  //===-- Weights -------------------------------------------------------------------------------------------------===//
 
   /// The tensor as the layout stores it, out of how it is stored already if that can be.
   Value inLayout(Value tensor, LayoutAttr layout) {

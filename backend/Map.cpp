@@ -61,8 +61,7 @@ public:
 private:
   using Chain = SmallVector<Operation *>;
 
-  //===-- Ops
-  //-------------------------------------------------------------------------------------------------------===//
+  //===-- Ops -----------------------------------------------------------------------------------------------------===//
 
   /// How an op takes part: not at all; as something that is made anew wherever it is read; image by image; image by
   /// image with a sum over all as its result.
@@ -208,8 +207,7 @@ private:
                        .Default(int64_t(0));
   }
 
-  //===-- Stages
-  //----------------------------------------------------------------------------------------------------===//
+  //===-- Stages --------------------------------------------------------------------------------------------------===//
 
   /// The stage from which on the whole value is there.
   int wholeFrom(Value value) const {
@@ -277,8 +275,7 @@ private:
     return llvm::to_vector(llvm::make_second_range(chains));
   }
 
-  //===-- Maps
-  //------------------------------------------------------------------------------------------------------===//
+  //===-- Maps ----------------------------------------------------------------------------------------------------===//
 
   /// The body of a map, and what it is to be given.
   struct Body {

@@ -107,8 +107,7 @@ private:
               llvm::formatv(format, std::forward<Parts>(parts)...).str();
   }
 
-  //===-- Slots
-  //------------------------------------------------------------------------------------------------------===//
+  //===-- Slots ---------------------------------------------------------------------------------------------------===//
 
   static int slotIn(const json::Object &node, StringRef key) { return int(node.getInteger(key).value_or(-1)); }
   static SmallVector<int> slotsIn(const json::Object &node, StringRef key) {
@@ -149,8 +148,7 @@ private:
     return slots[size_t(a)].first < slots[size_t(b)].second && slots[size_t(b)].first < slots[size_t(a)].second;
   }
 
-  //===-- Nodes
-  //------------------------------------------------------------------------------------------------------===//
+  //===-- Nodes ---------------------------------------------------------------------------------------------------===//
 
   void body(Block &block, const json::Array &nodes) {
     size_t at = 0;
@@ -257,8 +255,7 @@ private:
     }
   }
 
-  //===-- Regions
-  //----------------------------------------------------------------------------------------------------===//
+  //===-- Regions -------------------------------------------------------------------------------------------------===//
 
   /// Any number of turns: from what is there before the first one or after one of them.
   template <class Turn> void repeat(Turn turn) {

@@ -133,8 +133,7 @@ public:
   }
 
 private:
-  //===-- Sentences
-  //----------------------------------------------------------------------------------------------------===//
+  //===-- Sentences -----------------------------------------------------------------------------------------------===//
 
   /// The first one counts.
   template <class... Parts> void wrong(const char *format, Parts &&...parts) {
@@ -155,8 +154,7 @@ private:
   }
   std::string nameOf(const Access &access) const { return nameOf(access.step, access.stage); }
 
-  //===-- What is the same memory, and when steps run
-  //------------------------------------------------------------------===//
+  //===-- What is the same memory, and when steps run -------------------------------------------------------------===//
 
   void readPhases() {
     for (auto [phase, numbers] : llvm::enumerate(list.phases))
@@ -188,8 +186,7 @@ private:
     return at == list.sameMemory.end() ? buffer : at->second;
   }
 
-  //===-- What a step touches
-  //------------------------------------------------------------------------------------------===//
+  //===-- What a step touches -------------------------------------------------------------------------------------===//
 
   void add(Access access) {
     if (access.buffer < 0 || size_t(access.buffer) >= list.buffers.size())
@@ -426,8 +423,7 @@ private:
       wrong("{0}: its body needs more scratch than a thread has", nameOf(number, 0));
   }
 
-  //===-- Pairs
-  //--------------------------------------------------------------------------------------------------------===//
+  //===-- Pairs ---------------------------------------------------------------------------------------------------===//
 
   void checkOrder() {
     for (auto &[memory, all] : accesses) {
@@ -544,8 +540,7 @@ private:
             nameOf(first.buffer));
   }
 
-  //===-- Scratch
-  //------------------------------------------------------------------------------------------------------===//
+  //===-- Scratch -------------------------------------------------------------------------------------------------===//
 
   struct Life {
     int64_t from, to; // bytes

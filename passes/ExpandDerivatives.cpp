@@ -1,7 +1,7 @@
 // hw-expand-derivatives: grad, vjp and jvp become ordinary ops, placed where the derivative op stands.
 //
-//   before:  %g = hw.grad %loss wrt %w                after:  ops that compute the gradient from what the primal
-//   computed
+//   before:  %g = hw.grad %loss wrt %w
+//   after:   ops that compute the gradient from what the primal computed
 //
 // jvp pushes tangents along the ops between `wrt` and `of` (Linearize.cpp). vjp does so with placeholders for the
 // tangents, transposes the linear ops that this leaves (Transpose.cpp), last first, and erases them. Derivatives are

@@ -1,8 +1,8 @@
 // study-outline: the arithmetic between the steps of a plan becomes entry points.
 //
 //   before:  study.train ... { hw ops; study.record; hw ops; study.yield }
-//   after:   study.train ... { %r:2 = func.call @fit_step(...); study.record; study.yield }    func.func private
-//   @fit_step(...) { hw ops }
+//   after:   study.train ... { %r:2 = func.call @fit_step(...); study.record; study.yield }
+//            func.func private @fit_step(...) { hw ops }
 //
 // In every block the hw ops become functions, as few as data dependence allows: one is called where a study op first
 // needs a value that is not there yet, and takes with it all the arithmetic of the block whose operands are there by

@@ -26,8 +26,7 @@ using reference::Number, reference::Tensor;
 
 namespace {
 
-//===-- The runtime's part, as simple as can be
-//---------------------------------------------------------------------------===//
+//===-- The runtime's part, as simple as can be -------------------------------------------------------------------===//
 
 const hw_program *current = nullptr;
 
@@ -90,8 +89,7 @@ const backend::JitSymbol symbols[] = {{"hw_parallel", reinterpret_cast<void *>(&
                                       {"hw_triangular_solve", reinterpret_cast<void *>(&unsupported)},
                                       {"hw_lu_solve", reinterpret_cast<void *>(&unsupported)}};
 
-//===-- Layouts, which hw does not have
-//------------------------------------------------------------------------------------===//
+//===-- Layouts, which hw does not have ---------------------------------------------------------------------------===//
 
 /// The rule of hwb.to_layout or from_layout: between what a layout stores and where that is in the tensor, which may be
 /// beyond its end.
@@ -126,8 +124,7 @@ std::vector<Tensor> turned(backend::LayoutAttr layout, bool isStored, Operation 
   return results;
 }
 
-//===-- The reference
-//-----------------------------------------------------------------------------------------------------===//
+//===-- The reference ---------------------------------------------------------------------------------------------===//
 
 std::vector<Tensor> expectedOf(func::FuncOp function, ArrayRef<Tensor> arguments) {
   reference::Arithmetic arithmetic;
@@ -145,8 +142,7 @@ Tensor emptyOf(Type type) {
   return {tensor, std::vector<Number>(tensor.getNumElements())};
 }
 
-//===-- Bytes
-//-------------------------------------------------------------------------------------------------------------===//
+//===-- Bytes -----------------------------------------------------------------------------------------------------===//
 
 struct Bytes {
   void *data = nullptr;
@@ -195,8 +191,7 @@ Bytes bytesOf(Type type, const Tensor &array) {
   return std::move(*result);
 }
 
-//===-- Compile, run, compare
-//---------------------------------------------------------------------------------------------===//
+//===-- Compile, run, compare -------------------------------------------------------------------------------------===//
 
 struct Case {
   double low = -2, high = 2; // of random floats
@@ -824,8 +819,7 @@ TEST_CASE("other machines' vectors") {
     }
 }
 
-//===-- Random functions
-//--------------------------------------------------------------------------------------------------===//
+//===-- Random functions ------------------------------------------------------------------------------------------===//
 
 namespace {
 
