@@ -61,7 +61,7 @@ COMPILER = ["front", "program"]
 def prepare(name, folder):
     """Writes the seeds; returns (seeds, dictionary, working directory, the target's own flags)."""
     if name in COMPILER:
-        place = f"{folder}/models"
+        place = f"{folder}/models/{name}"  # its own: targets may run side by side
         shutil.rmtree(place, ignore_errors=True)
         models.write(place)
         return f"{place}/models", f"{place}/words", f"{place}/data", ["-rss_limit_mb=6000", "-max_len=20000"]
