@@ -1,8 +1,8 @@
 #include "backend/Compile.h"
-#include "backend/CodeGen.h"
-#include "backend/Plan.h"
-#include "backend/VerifyPlan.h"
-#include "backend/VerifySteps.h"
+#include "backend/emit/CodeGen.h"
+#include "backend/plan/Plan.h"
+#include "backend/plan/VerifyPlan.h"
+#include "backend/steps/VerifySteps.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
 
