@@ -12,7 +12,7 @@
 // (Dumoulin and Visin, 2016, section 4). Pooling goes the same two ways, without channels.
 #include "backend/graph/Decompose.h"
 #include "backend/dialect/Dialect.h"
-#include "passes/Expr.h"
+#include "ir/Expr.h"
 
 using namespace mlir;
 using namespace hw;

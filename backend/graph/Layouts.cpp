@@ -14,11 +14,11 @@
 // `to_layout` and both go. What is left becomes copies.
 #include "backend/graph/Layouts.h"
 #include "backend/Cost.h"
+#include "ir/Expr.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/CSE.h"
-#include "passes/Expr.h"
 
 using namespace mlir;
 using namespace hw;

@@ -1,6 +1,6 @@
 #include "backend/graph/Pooling.h"
 #include "backend/emit/Contraction.h"
-#include "passes/Expr.h"
+#include "ir/Expr.h"
 
 using namespace mlir;
 using namespace hw;
