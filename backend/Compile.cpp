@@ -1,8 +1,11 @@
 #include "backend/Compile.h"
-#include "backend/emit/CodeGen.h"
+#include "backend/emit/ObjectCode.h"
+#include "backend/emit/ProgramEmitter.h"
 #include "backend/plan/Plan.h"
 #include "backend/plan/VerifyPlan.h"
+#include "backend/steps/Lower.h"
 #include "backend/steps/VerifySteps.h"
+#include "ir/Location.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
 

@@ -1,17 +1,10 @@
 // Arithmetic on LLVM values, scalars and vectors alike, with hw's semantics.
 #pragma once
+#include "backend/Target.h"
 #include "backend/steps/Kernel.h"
 #include "llvm/IR/IRBuilder.h"
 
 namespace hw::backend {
-
-/// What code is generated for.
-struct Target {
-  std::string cpu, features;
-  unsigned vectorBytes = 64; // 64, 32 or 16
-  int64_t mostTasks = 32;    // that a step is split into; 1 in what one thread runs by itself
-  unsigned registers() const { return vectorBytes == 64 ? 32 : 16; }
-};
 
 using Builder = llvm::IRBuilder<>;
 

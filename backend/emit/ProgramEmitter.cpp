@@ -1,6 +1,8 @@
 // The entry functions: each step a call of its kernel, of oneDNN or of the runtime; and the descriptor.
-#include "backend/emit/CodeGen.h"
-#include "backend/plan/Plan.h"
+#include "backend/emit/ProgramEmitter.h"
+#include "backend/dialect/ConvolutionCall.h"
+#include "backend/emit/Contraction.h"
+#include "ir/Location.h"
 #include "llvm/IR/Intrinsics.h"
 
 using namespace hw;

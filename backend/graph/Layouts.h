@@ -1,8 +1,7 @@
 // Where tensors lie otherwise than row-major, because of who reads them.
 #pragma once
-#include "backend/Compile.h"
+#include "backend/Options.h"
 #include "backend/dialect/Dialect.h"
-#include "runtime/Abi.h"
 
 namespace hw::backend {
 
@@ -31,12 +30,5 @@ llvm::SmallVector<int64_t> channelsLast(int64_t rank);
 /// The activations [N, C, S...] of which operand `side` (0 or 1) of a product of matrices is the flattened form
 /// [N, C S...]; null if it is something else.
 mlir::Value flattenedIn(DotGeneralOp dot, unsigned side);
-
-/// What the op asks of oneDNN.
-hw_convolution convolutionOf(ConvolutionOp op);
-/// Multiplications and additions, those with padding included.
-double flopsOf(const hw_convolution &convolution);
-/// E.g. "convolution 256x14x14, 32 to 48 channels, 5x5".
-std::string titleOf(const hw_convolution &convolution);
 
 } // namespace hw::backend

@@ -1,5 +1,5 @@
 #include "backend/graph/Pooling.h"
-#include "backend/emit/Contraction.h"
+#include "backend/graph/Rewrite.h"
 #include "ir/Expr.h"
 
 using namespace mlir;

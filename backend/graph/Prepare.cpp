@@ -1,69 +1,16 @@
 // Rewrites of an entry function before it is planned.
+#include "backend/graph/Prepare.h"
 #include "backend/Cost.h"
 #include "backend/graph/Decompose.h"
 #include "backend/graph/Layouts.h"
 #include "backend/graph/Pooling.h"
-#include "runtime/Abi.h"
+#include "backend/graph/Rewrite.h"
+#include "backend/graph/View.h"
+#include "backend/steps/Elementwise.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
-
-static Operation *onlyUser(Value value) { return value.hasOneUse() ? *value.getUsers().begin() : nullptr; }
-
-static void matchActivation(ExternalPattern &pattern) {
-  Operation *next = onlyUser(pattern.result);
-  if (isa_and_nonnull<TanhOp>(next))
-    pattern.activation = HW_TANH, pattern.result = next->getResult(0);
-  else if (isa_and_nonnull<LogisticOp>(next))
-    pattern.activation = HW_LOGISTIC, pattern.result = next->getResult(0);
-  // oneDNN's relu may turn NaN into 0, so that a ruined network would go on with zeros: max stays ours.
-}
-
-ExternalPattern hw::backend::matchExternal(Value product) {
-  ExternalPattern pattern{{}, HW_LINEAR, product};
-  int64_t rank = shapeOf(product).size();
-  if (auto add = dyn_cast_or_null<AddOp>(onlyUser(product)); add && rank) {
-    Value other = add.getLhs() == product ? add.getRhs() : add.getLhs();
-    auto broadcast = other.getDefiningOp<BroadcastOp>();
-    if (broadcast && broadcast.getDims() == ArrayRef<int64_t>{rank - 1} &&
-        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand()))) {
-      pattern.bias = broadcast.getOperand();
-      pattern.result = add.getResult();
-    }
-  }
-  matchActivation(pattern);
-  return pattern;
-}
-
-ExternalPattern hw::backend::matchExternal(DotGeneralOp dot) {
-  if (!dot.rhsFree().empty())
-    return matchExternal(dot.getResult());
-  ExternalPattern pattern{{}, HW_LINEAR, dot.getResult()}; // its last dimension is no column
-  matchActivation(pattern);
-  return pattern;
-}
-
-bool hw::backend::isZero(Value value) {
-  while (auto broadcast = value.getDefiningOp<BroadcastOp>())
-    value = broadcast.getOperand();
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  if (!elements || !elements.isSplat() || !isa<FloatType>(elements.getElementType()))
-    return false;
-  return elements.getSplatValue<APFloat>().isZero();
-}
-
-Value hw::backend::uniform(OpBuilder &builder, Value value, ArrayRef<int64_t> shape) {
-  auto type = typeOf(value).clone(shape);
-  if (auto broadcast = value.getDefiningOp<BroadcastOp>(); broadcast && broadcast.getDims().empty())
-    return BroadcastOp::create(builder, value.getLoc(), type, broadcast.getOperand(), ArrayRef<int64_t>());
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  if (!elements || !elements.isSplat())
-    return {};
-  return ConstantOp::create(builder, value.getLoc(), elements.resizeSplat(type));
-}
 
 //===--------------------------------------------------------------------------------------------------------------===//
 // Rewrites
@@ -288,12 +235,6 @@ void pack(OpBuilder &builder, DotGeneralOp dot) {
 }
 
 } // namespace
-
-void hw::backend::eraseDead(Block &block) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (isOpTriviallyDead(&op))
-      op.erase();
-}
 
 void hw::backend::prepare(Block &block, Products products, const Target &target) {
   for (auto stop : llvm::to_vector(block.getOps<StopGradientOp>())) {

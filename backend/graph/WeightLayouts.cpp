@@ -1,7 +1,7 @@
 #include "backend/graph/WeightLayouts.h"
 #include "backend/Cost.h"
-#include "backend/emit/CodeGen.h"
 #include "backend/graph/Layouts.h"
+#include "backend/steps/Elementwise.h"
 
 using namespace mlir;
 using namespace hw;

@@ -1,6 +1,6 @@
 // From step to step, weights lie as what reads them wants them.
 #pragma once
-#include "backend/Compile.h"
+#include "backend/Options.h"
 #include "mlir/Pass/Pass.h"
 
 namespace hw::backend {

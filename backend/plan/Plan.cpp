@@ -4,6 +4,7 @@
 #include "backend/plan/Plan.h"
 #include "backend/steps/Arena.h"
 #include "backend/steps/Kernel.h"
+#include "ir/Location.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -14,23 +15,6 @@ using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 namespace json = llvm::json;
-
-std::string hw::backend::locationText(Location location) {
-  if (auto file = dyn_cast<FileLineColLoc>(location))
-    return (file.getFilename().getValue() + ":" + llvm::Twine(file.getLine()) + ":" + llvm::Twine(file.getColumn()))
-        .str();
-  if (auto name = dyn_cast<NameLoc>(location))
-    return locationText(name.getChildLoc());
-  if (auto call = dyn_cast<CallSiteLoc>(location)) {
-    std::string inner = locationText(call.getCallee());
-    return inner.empty() ? locationText(call.getCaller()) : inner;
-  }
-  if (auto fused = dyn_cast<FusedLoc>(location))
-    for (Location part : fused.getLocations())
-      if (std::string text = locationText(part); !text.empty())
-        return text;
-  return {};
-}
 
 namespace {
 

@@ -34,7 +34,4 @@ struct Plan {
 /// diagnostic.
 std::optional<Plan> makePlan(mlir::ModuleOp module, const PlanInput &input);
 
-/// "file.hw:12:3", or nothing.
-std::string locationText(mlir::Location location);
-
 } // namespace hw::backend

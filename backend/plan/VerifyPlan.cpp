@@ -2,6 +2,7 @@
 #include "backend/plan/VerifyPlan.h"
 #include "backend/plan/Plan.h"
 #include "backend/steps/Kernel.h"
+#include "ir/Location.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -103,7 +104,7 @@ private:
   }
   template <class... Parts> void wrong(Operation *op, const char *format, Parts &&...parts) {
     if (error.empty())
-      error = "the node of " + op->getName().getStringRef().str() + " at " + backend::locationText(op->getLoc()) + " " +
+      error = "the node of " + op->getName().getStringRef().str() + " at " + locationText(op->getLoc()) + " " +
               llvm::formatv(format, std::forward<Parts>(parts)...).str();
   }
 

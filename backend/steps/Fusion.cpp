@@ -8,6 +8,9 @@
 #include "backend/Cost.h"
 #include "backend/dialect/Dialect.h"
 #include "backend/graph/Decompose.h"
+#include "backend/graph/Epilogue.h"
+#include "backend/graph/View.h"
+#include "backend/steps/Elementwise.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include <functional>
@@ -17,131 +20,9 @@ using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
 
-llvm::SmallVector<int64_t, 4> hw::backend::stridesOf(ArrayRef<int64_t> shape) {
-  llvm::SmallVector<int64_t, 4> strides(shape.size(), 1);
-  for (size_t dim = shape.size(); dim-- > 1;)
-    strides[dim - 1] = strides[dim] * shape[dim];
-  return strides;
-}
-
-Value hw::backend::reshapedBase(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getOperand();
-  return value;
-}
-
-bool hw::backend::differInUnits(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
-  auto isUnit = [](int64_t size) { return size == 1; };
-  SmallVector<int64_t> x(a), y(b);
-  llvm::erase_if(x, isUnit);
-  llvm::erase_if(y, isUnit);
-  return x == y;
-}
-
-bool hw::backend::isDenseConstant(Value value) {
-  auto constant = value.getDefiningOp<ConstantOp>();
-  auto elements = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  return constant && !(elements && elements.isSplat());
-}
-
-std::optional<Opcode> hw::backend::elementwiseOp(Operation *op) {
-  return llvm::TypeSwitch<Operation *, std::optional<Opcode>>(op)
-      .Case<NegOp>([](auto) { return Opcode::Neg; })
-      .Case<ExpOp>([](auto) { return Opcode::Exp; })
-      .Case<Expm1Op>([](auto) { return Opcode::Expm1; })
-      .Case<LogOp>([](auto) { return Opcode::Log; })
-      .Case<Log1pOp>([](auto) { return Opcode::Log1p; })
-      .Case<Log2Op>([](auto) { return Opcode::Log2; })
-      .Case<Log10Op>([](auto) { return Opcode::Log10; })
-      .Case<SqrtOp>([](auto) { return Opcode::Sqrt; })
-      .Case<SinOp>([](auto) { return Opcode::Sin; })
-      .Case<CosOp>([](auto) { return Opcode::Cos; })
-      .Case<TanhOp>([](auto) { return Opcode::Tanh; })
-      .Case<SinhOp>([](auto) { return Opcode::Sinh; })
-      .Case<CoshOp>([](auto) { return Opcode::Cosh; })
-      .Case<LogisticOp>([](auto) { return Opcode::Logistic; })
-      .Case<ErfOp>([](auto) { return Opcode::Erf; })
-      .Case<AsinhOp>([](auto) { return Opcode::Asinh; })
-      .Case<AbsOp>([](auto) { return Opcode::Abs; })
-      .Case<SignOp>([](auto) { return Opcode::Sign; })
-      .Case<FloorOp>([](auto) { return Opcode::Floor; })
-      .Case<NotOp>([](auto) { return Opcode::Not; })
-      .Case<AddOp>([](auto) { return Opcode::Add; })
-      .Case<SubOp>([](auto) { return Opcode::Sub; })
-      .Case<MulOp>([](auto) { return Opcode::Mul; })
-      .Case<DivOp>([](auto) { return Opcode::Div; })
-      .Case<PowOp>([](auto) { return Opcode::Pow; })
-      .Case<MinOp>([](auto) { return Opcode::Min; })
-      .Case<MaxOp>([](auto) { return Opcode::Max; })
-      .Case<AndOp>([](auto) { return Opcode::And; })
-      .Case<OrOp>([](auto) { return Opcode::Or; })
-      .Case<SelectOp>([](auto) { return Opcode::Select; })
-      .Case<CastOp>([](auto) { return Opcode::Cast; })
-      .Case<CompareOp>([](CompareOp compare) -> std::optional<Opcode> {
-        return llvm::StringSwitch<std::optional<Opcode>>(compare.getPredicate())
-            .Case("eq", Opcode::Eq)
-            .Case("ne", Opcode::Ne)
-            .Case("lt", Opcode::Lt)
-            .Case("le", Opcode::Le)
-            .Case("gt", Opcode::Gt)
-            .Case("ge", Opcode::Ge)
-            .Default(std::nullopt);
-      })
-      .Default([](auto) { return std::nullopt; });
-}
-
-bool hw::backend::isInlinable(Operation *op) {
-  return elementwiseOp(op) || isa<BroadcastOp, TransposeOp, SliceOp, ReverseOp, ReshapeOp, WindowsOp, GatherOp, IotaOp,
-                                  ConstantOp, RandomBitsOp, StopGradientOp>(op);
-}
-
 /// A call of the runtime, or a map, which reads its operands as they lie in memory.
 static bool isLibraryCall(Operation *op) {
   return isa<CholeskyOp, TriangularSolveOp, LuSolveOp, WholeOp, ConvolutionOp, MapOp>(op);
-}
-
-View hw::backend::viewOf(Value value, llvm::function_ref<void(Value)> force) {
-  SmallVector<Operation *> views; // on the way to the base
-  View view;
-  while (view.base == Value()) {
-    Operation *op = value.getDefiningOp();
-    bool isView =
-        isa_and_nonnull<TransposeOp, SliceOp, ReshapeOp>(op) || (isa_and_nonnull<BroadcastOp>(op) && isPart(op));
-    if (!isView || op->hasAttr("hw.pack")) {
-      view = {value, 0, stridesOf(shapeOf(value))};
-    } else if (isa<ReshapeOp>(op) && !differInUnits(shapeOf(op->getOperand(0)), shapeOf(value))) {
-      view = {reshapedBase(value), 0, stridesOf(shapeOf(value))};
-    } else {
-      views.push_back(op);
-      value = op->getOperand(0);
-    }
-  }
-  force(view.base);
-  for (Operation *op : llvm::reverse(views)) {
-    auto inner = std::exchange(view.strides, {});
-    if (auto broadcast = dyn_cast<BroadcastOp>(op)) {
-      view.strides.assign(shapeOf(broadcast.getResult()).size(), 0);
-      for (auto [dim, stride] : llvm::zip_equal(broadcast.getDims(), inner))
-        view.strides[dim] = stride;
-    } else if (auto transpose = dyn_cast<TransposeOp>(op)) {
-      for (int64_t dim : transpose.getPermutation())
-        view.strides.push_back(inner[dim]);
-    } else if (auto slice = dyn_cast<SliceOp>(op)) {
-      for (auto [start, stride, step] : llvm::zip_equal(slice.getStart(), slice.getStride(), inner)) {
-        view.offset += start * step;
-        view.strides.push_back(stride * step);
-      }
-    } else {
-      size_t at = 0;
-      auto from = shapeOf(op->getOperand(0));
-      for (int64_t size : shapeOf(op->getResult(0))) {
-        while (size != 1 && from[at] == 1)
-          ++at;
-        view.strides.push_back(size == 1 ? 0 : inner[at++]);
-      }
-    }
-  }
-  return view;
 }
 
 //===--------------------------------------------------------------------------------------------------------------===//
@@ -209,7 +90,7 @@ llvm::SetVector<Value> FusionPlan::reads(const Unit &unit) const {
     for (Value operand : unit.op->getOperands())
       reads.insert(viewOf(operand, [](Value) {}).base);
   if (unit.external)
-    if (Value bias = matchExternal(cast<DotGeneralOp>(unit.op)).bias)
+    if (Value bias = matchEpilogue(cast<DotGeneralOp>(unit.op)).bias)
       reads.insert(bias);
   return reads;
 }
@@ -312,7 +193,7 @@ private:
         for (Value operand : op->getOperands())
           viewOf(operand, forceBase);
         if (isExternal(dot)) {
-          ExternalPattern pattern = matchExternal(dot);
+          Epilogue pattern = matchEpilogue(dot);
           if (pattern.bias)
             force(pattern.bias);
           if (pattern.result != dot.getResult()) {
@@ -467,8 +348,8 @@ private:
 
   /// What oneDNN does with the product: adds a bias to each row and applies an activation, where nothing else wants
   /// what is in between.
-  ExternalPattern matchExternal(DotGeneralOp dot) {
-    return options.fuse ? hw::backend::matchExternal(dot) : ExternalPattern{{}, 0, dot.getResult()};
+  Epilogue matchEpilogue(DotGeneralOp dot) {
+    return options.fuse ? hw::backend::matchEpilogue(dot) : Epilogue{{}, 0, dot.getResult()};
   }
 
   void makeUnits(Operation *op) {
@@ -511,7 +392,7 @@ private:
         .Case<DotGeneralOp>([&](DotGeneralOp dot) {
           Unit unit{Unit::Contract, op, SmallVector<int64_t, 4>(shapeOf(dot.getResult())), 0, false, {}, {}};
           unit.external = isExternal(dot);
-          Value result = unit.external ? matchExternal(dot).result : Value(dot.getResult());
+          Value result = unit.external ? matchEpilogue(dot).result : Value(dot.getResult());
           unit.roots.push_back({RootKind::Store, op, unit.external ? Value() : result, result});
           addUnit(std::move(unit));
         })

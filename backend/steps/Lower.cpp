@@ -1,8 +1,14 @@
 // From a fusion plan to steps over placed buffers: donations, partial sums, liveness.
-#include "backend/graph/Layouts.h"
+#include "backend/steps/Lower.h"
+#include "backend/dialect/ConvolutionCall.h"
+#include "backend/graph/Epilogue.h"
 #include "backend/graph/Map.h"
-#include "backend/plan/Plan.h"
-#include "backend/steps/Steps.h"
+#include "backend/graph/Prepare.h"
+#include "backend/graph/View.h"
+#include "backend/steps/Phases.h"
+#include "backend/steps/Regions.h"
+#include "backend/steps/Split.h"
+#include "backend/steps/Trace.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -256,8 +262,7 @@ private:
   }
 
   void external(const Unit &unit, DotGeneralOp dot) {
-    ExternalPattern pattern =
-        unit.roots[0].dest == dot.getResult() ? ExternalPattern{{}, 0, dot.getResult()} : matchExternal(dot);
+    Epilogue pattern = unit.roots[0].dest == dot.getResult() ? Epilogue{{}, 0, dot.getResult()} : matchEpilogue(dot);
     Step step(Step::External, dot.getLoc(), dot);
     step.product = productOf(dot);
     step.activation = pattern.activation;
@@ -374,113 +379,4 @@ StepList hw::backend::lowerDiagnosis(Block &block, const Target &target, SmallVe
   prepare(block, options.products, target);
   prepareLoops(block, options.products);
   return Lowering(block, {}, target, options).diagnose(operations);
-}
-
-/// What an op list does, in few words: "product 2000x60x30, max", "sum, sub over 2000x60".
-std::string Stage::title() const {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  auto sizes = [&](ArrayRef<int64_t> shape) { llvm::interleave(shape, os, "x"); };
-  const Product &p = product;
-  if (kind == Contract) {
-    os << "product ";
-    if (p.batch > 1)
-      os << p.batch << " x ";
-    sizes({p.m, p.n, p.k});
-    if (kernel.nodes.size() > 1)
-      os << " and " << kernel.nodes.size() - 1 << " on it";
-    return text;
-  }
-  llvm::SmallSetVector<StringRef, 4> kinds;
-  static const char *names[] = {"", "sum", "max", "scatter_add"};
-  for (const Root &root : kernel.roots)
-    if (root.kind != RootKind::Store)
-      kinds.insert(names[unsigned(root.kind)]);
-    else
-      kinds.insert(nameOf(kernel.nodes[root.node].op));
-  SmallVector<StringRef> list(kinds.begin(), kinds.end());
-  if (list.size() > 3)
-    list.resize(3);
-  llvm::interleave(list, os, ", ");
-  os << " over ";
-  sizes(kernel.domain);
-  if (kernel.domain.empty())
-    os << "one";
-  return text;
-}
-
-std::string Step::title() const {
-  if (kind == Region && stages.size() == 1)
-    return stages[0].title();
-  if (auto convolution = dyn_cast_or_null<ConvolutionOp>(op); convolution && kind == Library)
-    return "oneDNN " + titleOf(convolutionOf(convolution));
-  static const char *kinds[] = {"region", "oneDNN product", "library", "fill", "copy", "check", "map"};
-  std::string text = kinds[kind];
-  llvm::raw_string_ostream os(text);
-  if (kind == Region)
-    os << " of " << stages.size() << " stages";
-  if (kind == External)
-    os << " " << product.m << "x" << product.n << "x" << product.k;
-  if (kind == Library)
-    os << " " << op->getName();
-  if (kind == Map)
-    os << " of " << body->steps.size() << " steps over " << extent << " groups, " << tasks() << " tasks";
-  return text;
-}
-
-std::string StepList::print() const {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  auto describe = [&](int number) {
-    const Buffer &b = buffers[number];
-    static const char *places[] = {"argument ", "result ", "scratch +", "constant ", "tile +"};
-    bool hasOffset = b.place == Buffer::Scratch || b.place == Buffer::Local;
-    os << places[b.place] << (hasOffset ? b.offset : int64_t(b.number)) << ": " << b.elements << " " << nameOf(b.type);
-    if (b.place == Buffer::Local)
-      os << ", rows of " << b.rowElements;
-  };
-  os << "scratch " << scratch << " bytes";
-  if (threadScratch)
-    os << " and " << threadScratch << " a thread";
-  os << ", " << phases.size() << " phases\n";
-  for (const std::string &note : notes)
-    os << note << "\n";
-  for (auto [phase, numbers] : llvm::enumerate(phases))
-    for (unsigned number : numbers) {
-      const Step &step = steps[number];
-      os << "phase " << phase << ", step " << number << ": " << step.title();
-      if (step.body)
-        os << ", each in " << step.body->scratchOfOne() << " bytes";
-      if (step.kind == Step::Region && step.tasks() > 1)
-        os << ", " << step.tasks() << " tasks of " << step.chunk;
-      if (step.kind == Step::Region && step.tile < step.chunk)
-        os << " in tiles of " << step.tile;
-      os << (step.why.empty() ? "" : "; ") << step.why << "\n";
-      for (int input : step.inputs)
-        if (input >= 0)
-          os << "  reads ", describe(input), os << "\n";
-      for (int output : step.outputs)
-        os << "  writes ", describe(output), os << "\n";
-      for (const Step::Partial &partial : step.partials)
-        os << "  a part of " << partial.elements << " a task" << (partial.startsAtZero ? ", from zero: " : ": "),
-            describe(partial.buffer), os << "\n";
-      for (const Stage &stage : step.stages) {
-        os << "  " << stage.title() << " (" << locationText(stage.loc) << ")";
-        const Product &p = stage.product;
-        if (stage.kind == Stage::Contract) {
-          os << ": " << stage.tiling.print() << "\n  a strides " << p.aStride[0] << "," << p.aStride[1] << ","
-             << p.aStride[2] << " in ";
-          describe(stage.operands[0]);
-          os << "\n  b strides " << p.bStride[0] << "," << p.bStride[1] << "," << p.bStride[2] << " in ";
-          describe(stage.operands[1]);
-        }
-        os << "\n";
-        for (auto [at, buffer] : llvm::enumerate(stage.kernel.buffers))
-          os << "  b" << at << " = ", describe(buffer), os << "\n";
-        os << stage.kernel.print();
-      }
-      if (step.body)
-        os << "{\n" << step.body->print() << "}\n";
-    }
-  return text;
 }

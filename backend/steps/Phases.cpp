@@ -1,70 +1,10 @@
 // Which steps may run at the same time, and where scratch lies in the meantime.
+#include "backend/steps/Phases.h"
 #include "backend/steps/Arena.h"
-#include "backend/steps/Steps.h"
 
 using namespace mlir;
 using namespace hw;
 using namespace hw::backend;
-
-int StepList::addScratch(DType type, int64_t elements) {
-  buffers.push_back({Buffer::Scratch, type, elements, 0, 0, {}});
-  return int(buffers.size()) - 1;
-}
-
-static void addKernel(const Kernel &kernel, StepList::Access &access) {
-  for (const Node &node : kernel.nodes)
-    if (node.op == Opcode::Load)
-      access.reads.insert(kernel.buffers[node.buffer]);
-  for (const Root &root : kernel.roots) {
-    access.writes.insert(kernel.buffers[root.buffer]);
-    if (root.indexBuffer >= 0)
-      access.writes.insert(kernel.buffers[root.indexBuffer]);
-    if (root.kind == RootKind::Scatter)
-      access.reads.insert(kernel.buffers[root.buffer]);
-  }
-}
-
-int StepList::memoryOf(int buffer) const {
-  auto at = sameMemory.find(buffer);
-  return at == sameMemory.end() ? buffer : at->second;
-}
-
-StepList::Access StepList::accessOf(const Stage &stage) const {
-  Access own, access;
-  addKernel(stage.kernel, own);
-  own.reads.insert(stage.operands.begin(), stage.operands.end());
-  for (int buffer : own.reads)
-    access.reads.insert(memoryOf(buffer));
-  for (int buffer : own.writes)
-    access.writes.insert(memoryOf(buffer));
-  return access;
-}
-
-StepList::Access StepList::accessOf(const Step &step) const {
-  Access access;
-  for (const Stage &stage : step.stages) {
-    Access part = accessOf(stage);
-    access.reads.insert(part.reads.begin(), part.reads.end());
-    access.writes.insert(part.writes.begin(), part.writes.end());
-  }
-  for (int buffer : step.inputs)
-    if (buffer >= 0)
-      access.reads.insert(memoryOf(buffer));
-  for (const Step::Partial &partial : step.partials)
-    access.writes.insert(memoryOf(partial.buffer));
-  for (int buffer : step.outputs)
-    access.writes.insert(memoryOf(buffer));
-  if (step.kind == Step::Check)
-    access.reads.insert(memoryOf(step.outputs[0]));
-  return access;
-}
-
-bool StepList::conflict(const Access &before, const Access &after) {
-  auto meets = [](const auto &a, const auto &b) {
-    return llvm::any_of(a, [&](int buffer) { return b.contains(buffer); });
-  };
-  return meets(before.writes, after.reads) || meets(before.reads, after.writes) || meets(before.writes, after.writes);
-}
 
 void hw::backend::orderLoads(StepList &list) {
   for (Step &step : list.steps)

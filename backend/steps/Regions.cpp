@@ -6,7 +6,9 @@
 // stages write lies in the same row. What it sums over the rows is complete only when the region has ended: a stage
 // that reads such a sum belongs behind the region. Nothing else is asked: branches, custom layers and several outputs
 // are all alike.
+#include "backend/steps/Regions.h"
 #include "backend/Cost.h"
+#include "backend/steps/Split.h"
 
 using namespace mlir;
 using namespace hw;

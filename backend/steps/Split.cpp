@@ -2,7 +2,9 @@
 //
 // A task adds its part of a sum to a row of partial sums of its own. Tasks depend on sizes only, and partial sums are
 // added in the order of tasks: results do not depend on the number of threads.
+#include "backend/steps/Split.h"
 #include "backend/Cost.h"
+#include "backend/graph/View.h"
 
 using namespace mlir;
 using namespace hw;

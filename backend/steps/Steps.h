@@ -1,6 +1,7 @@
 // One entry function as a list of steps over buffers: what is left to do is to generate code for each.
 #pragma once
-#include "backend/emit/Contraction.h"
+#include "backend/steps/Product.h"
+#include "llvm/ADT/SetVector.h"
 #include <memory>
 
 namespace hw::backend {
@@ -98,37 +99,5 @@ struct StepList {
   static bool conflict(const Access &before, const Access &after);
   std::string print() const;
 };
-
-/// Plans and lowers the entry function. `donations[i]` is the result that may take over the buffer of argument i, or
-/// -1.
-StepList lowerFunction(mlir::Block &block, llvm::ArrayRef<int64_t> donations, const Target &target,
-                       const FusionOptions &options);
-
-/// The twin of an entry function for finding the first NaN: every op on its own, in program order, and after each that
-/// gives floats a check. Its one result, an i32, is the number in `operations` of the first op with a result that is
-/// not finite, or -1. The function is not to be run often: its loops are scalar, which makes them small.
-StepList lowerDiagnosis(mlir::Block &block, const Target &target, llvm::SmallVectorImpl<mlir::Operation *> &operations);
-
-/// Builds the kernel that computes the roots of a unit; `bufferOf` numbers values in memory.
-Kernel trace(const FusionPlan &plan, const Unit &unit, llvm::function_ref<int(mlir::Value)> bufferOf);
-
-/// Of a product whose sum is going to be complete only later: its result goes to memory as it is, and what the epilogue
-/// made of it becomes a step that is to run then. None if there was nothing but the store.
-std::optional<Step> detachEpilogue(StepList &list, Stage &product);
-
-/// Merges steps of one stage each into regions of several, where all walk the rows of what is passed between them, and
-/// keeps what is passed in rows of a tile (Regions.cpp).
-void formRegions(StepList &list, const Target &target);
-
-/// Chooses loops, register tiles, tiles and tasks of every region, and adds the steps that complete split sums.
-void scheduleSteps(StepList &list, const Target &target);
-
-/// Notes in each kernel which loads must come before the first store of a point (Phases.cpp). Comes last of what
-/// changes kernels.
-void orderLoads(StepList &list);
-
-/// Groups steps that do not depend on each other into phases, and places scratch (Phases.cpp).
-void formPhases(StepList &list);
-void placeScratch(StepList &list);
 
 } // namespace hw::backend

@@ -1,7 +1,9 @@
 // From hw ops to kernels: every value is followed back from where it is stored to what lies in memory, and each view on
 // the way turns into an index.
+#include "backend/steps/Trace.h"
 #include "backend/dialect/Dialect.h"
-#include "backend/steps/Steps.h"
+#include "backend/graph/View.h"
+#include "backend/steps/Elementwise.h"
 
 using namespace mlir;
 using namespace hw;

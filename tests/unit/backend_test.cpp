@@ -3,10 +3,12 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "backend/Compile.h"
 #include "backend/dialect/Dialect.h"
-#include "backend/emit/CodeGen.h"
 #include "backend/emit/Jit.h"
+#include "backend/emit/ObjectCode.h"
+#include "backend/emit/ProgramEmitter.h"
 #include "backend/graph/Pooling.h"
 #include "backend/graph/WeightLayouts.h"
+#include "backend/steps/Lower.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"

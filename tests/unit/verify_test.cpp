@@ -3,9 +3,9 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include "backend/Compile.h"
 #include "backend/dialect/Dialect.h"
-#include "backend/emit/CodeGen.h"
 #include "backend/plan/Plan.h"
 #include "backend/plan/VerifyPlan.h"
+#include "backend/steps/Lower.h"
 #include "backend/steps/VerifySteps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"

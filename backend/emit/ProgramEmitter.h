@@ -1,7 +1,9 @@
-// Steps to LLVM IR, and IR to an object.
+// Steps to LLVM IR: the entry functions of a program, and its descriptor.
 #pragma once
-#include "backend/graph/Layouts.h"
+#include "backend/Target.h"
+#include "backend/dialect/Dialect.h"
 #include "backend/steps/Steps.h"
+#include "runtime/Abi.h"
 #include <llvm/IR/Module.h>
 #include <map>
 
@@ -51,18 +53,5 @@ private:
   std::vector<hw_convolution> convolutions;
   std::map<std::string, llvm::Function *> kernels; // by what they do: layers of equal shape share code
 };
-
-/// The machine to generate for: `cpu` empty means this one. Fails with a sentence if LLVM does not know it.
-std::optional<Target> chooseTarget(llvm::StringRef cpu, std::string &error);
-
-struct ObjectOptions {
-  bool wantIR = false, wantAssembly = false;
-};
-struct ObjectResult {
-  std::string object, ir, assembly;
-};
-/// Optimises the module and generates code.
-std::optional<ObjectResult> emitObject(llvm::Module &module, const Target &target, const ObjectOptions &options,
-                                       std::string &error);
 
 } // namespace hw::backend
