@@ -1,4 +1,5 @@
 #include "backend/Cost.h"
+#include "backend/graph/View.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,9 @@
 // that results are reproducible. Nothing is ever timed when a program is compiled. bench/sweep shows where the choices
 // are wrong, and by how much.
 #pragma once
-#include "backend/Steps.h"
+#include "backend/Options.h"
+#include "backend/Target.h"
+#include "backend/steps/Steps.h"
 
 namespace hw::backend {
 

@@ -8,10 +8,10 @@
 // expanded in program order, so those that another differentiates are ordinary ops by then. study.batches is
 // differentiated by differentiating its regions; study.train cuts the flow; any other op that a tangent reaches is an
 // error.
+#include "ir/Expr.h"
 #include "ir/Slice.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
-#include "passes/Expr.h"
 #include "passes/Passes.h"
 
 using namespace mlir;

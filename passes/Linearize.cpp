@@ -4,8 +4,8 @@
 // linear in d and uses only ops that Transpose.cpp transposes, so that vjp = transpose of linearise. A rule may use z:
 // what the primal computed is there to be used. `scale(d, g)` is d g and `unscale(d, g)`
 // d / g, but 0 where d is, whatever g: what `where` leaves out stays out (Scale.cpp).
+#include "ir/Expr.h"
 #include "mlir/IR/IRMapping.h"
-#include "passes/Expr.h"
 #include "passes/Passes.h"
 #include <numbers>
 

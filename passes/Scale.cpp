@@ -4,7 +4,7 @@
 // is finite, or where c is 0 only if the whole gradient is; elsewhere select(c != 0, c g, 0). So a network's backward
 // pass, whose factors are finite, is what it would be without; and what `where` leaves out, log 0 or the NaN of a
 // missing value, stays out of the gradient.
-#include "passes/Expr.h"
+#include "ir/Expr.h"
 #include "passes/Passes.h"
 #include "llvm/ADT/TypeSwitch.h"
 

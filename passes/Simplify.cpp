@@ -3,11 +3,11 @@
 //
 // A contraction over nothing, or with a vector, is no matrix product: as a multiplication (and a sum) it fuses with its
 // neighbours and reads memory once. Transposes become dimension numbers of the contraction that reads or made them.
+#include "ir/Expr.h"
 #include "ir/Slice.h"
 #include "mlir/IR/Dominance.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
-#include "passes/Expr.h"
 #include "passes/Passes.h"
 
 using namespace mlir;

@@ -2,8 +2,8 @@
 //
 // For z = A x the row gives A^T c, c being the cotangent of z. An op that is linear in several operands (add,
 // dot_general) has a row for each; `linear` says which of them are to be read so.
+#include "ir/Expr.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
-#include "passes/Expr.h"
 #include "passes/Passes.h"
 
 using namespace mlir;

@@ -1,6 +1,6 @@
 #include "tools/Commands.h"
 
-#include "backend/Jit.h"
+#include "backend/emit/Jit.h"
 #include "frontend/Format.h"
 #include "runtime/Walk.h"
 #include "runtime/formats/OutDir.h"

@@ -1,6 +1,6 @@
 #include "tools/Driver.h"
 
-#include "backend/WeightLayouts.h"
+#include "backend/graph/WeightLayouts.h"
 #include "ir/Dialects.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"

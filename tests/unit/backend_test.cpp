@@ -1,12 +1,14 @@
 // The backend against the reference (tests/reference): modules from text are compiled, loaded, run on random data, and
 // compared.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "backend/CodeGen.h"
 #include "backend/Compile.h"
-#include "backend/Dialect.h"
-#include "backend/Jit.h"
-#include "backend/Pooling.h"
-#include "backend/WeightLayouts.h"
+#include "backend/dialect/Dialect.h"
+#include "backend/emit/Jit.h"
+#include "backend/emit/ObjectCode.h"
+#include "backend/emit/ProgramEmitter.h"
+#include "backend/graph/Pooling.h"
+#include "backend/graph/WeightLayouts.h"
+#include "backend/steps/Lower.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"

@@ -10,8 +10,10 @@
 // through the JIT. In the environment, HW_OPS_ONLY=text keeps the cases whose text contains it; HW_OPS_CPU=x86-64-v3
 // (or x86-64) generates code for narrower vectors.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "backend/CodeGen.h"
-#include "backend/Jit.h"
+#include "backend/emit/Jit.h"
+#include "backend/emit/ObjectCode.h"
+#include "backend/emit/ProgramEmitter.h"
+#include "backend/steps/Lower.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Verifier.h"

@@ -1,12 +1,12 @@
 // The proofs that shared memory changes nothing: what the compiler makes is accepted, and each kind of wrong list or
 // plan is refused.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "backend/CodeGen.h"
 #include "backend/Compile.h"
-#include "backend/Dialect.h"
-#include "backend/Plan.h"
-#include "backend/VerifyPlan.h"
-#include "backend/VerifySteps.h"
+#include "backend/dialect/Dialect.h"
+#include "backend/plan/Plan.h"
+#include "backend/plan/VerifyPlan.h"
+#include "backend/steps/Lower.h"
+#include "backend/steps/VerifySteps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
