@@ -209,7 +209,8 @@ class Generator:
             return Node(f"concat([{a.text}, {b.text}])", shape, [a, b], lambda a, b: jnp.concatenate([a, b]))
         if kind == "comprehension":
             a, count = recurse(()), shape[0]
-            return Node(f"[tanh(k * {self.tight(a)}) for k in 1..{count}]", shape, [a], lambda a: jnp.tanh(jnp.arange(1, count + 1) * a))
+            # (A sum of two lists would join them.)
+            return Node(f"f64([tanh(k * {self.tight(a)}) for k in 1..{count}])", shape, [a], lambda a: jnp.tanh(jnp.arange(1, count + 1) * a))
         if kind == "solve":
             k = shape[0]
             a, b = recurse((k, k)), recurse((k,))
