@@ -119,13 +119,8 @@ Val Elaborator::dataset(const std::string &kind, const std::string &path) {
   }
 }
 
-// A column in scope is a value of its own, of a batch or of all rows alike: derivatives by x do not follow y = f(x).
 Val Elaborator::columnRows(const DataColumn &column, Value rows) {
-  if (rows)
-    return tensor(rowsOf(column.whole, rows), column.classes);
-  auto whole = std::make_shared<Tensor>(*as<Tensor>(columnWhole(column)));
-  whole->ssa = StopGradientOp::create(builder, loc(), whole->ssa.getType(), whole->ssa);
-  return whole;
+  return rows ? tensor(rowsOf(column.whole, rows), column.classes) : columnWhole(column);
 }
 
 Val Elaborator::sliceData(const Data &data, int64_t start, int64_t stop, const std::string &text) {
@@ -172,7 +167,14 @@ void Elaborator::defineColumns(const Data &data, Value rows, SourceRange range) 
                  "` that was assigned before",
              "give one of the two another name");
     }
-    define(column.name, columnRows(column, rows));
+    Val value = columnRows(column, rows);
+    if (trainingStep && !rows) {
+      // As of a batch, each column is a value of its own: derivatives by x do not follow y = f(x).
+      auto whole = std::make_shared<Tensor>(*as<Tensor>(value));
+      whole->ssa = StopGradientOp::create(builder, loc(), whole->ssa.getType(), whole->ssa);
+      value = whole;
+    }
+    define(column.name, value);
   }
   scope->holdsColumns = true;
 }
