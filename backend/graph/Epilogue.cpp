@@ -17,6 +17,12 @@ static void matchActivation(Epilogue &pattern) {
   // oneDNN's relu may turn NaN into 0, so that a ruined network would go on with zeros: max stays ours.
 }
 
+/// A library call reads its bias whole: it must be there when the product runs, which is where the product stands.
+static bool isThere(Value bias, Value product) {
+  Operation *made = reshapedBase(bias).getDefiningOp(), *call = product.getDefiningOp();
+  return !made || made->getBlock() != call->getBlock() || made->isBeforeInBlock(call);
+}
+
 Epilogue hw::backend::matchEpilogue(Value product) {
   Epilogue pattern{{}, HW_LINEAR, product};
   int64_t rank = shapeOf(product).size();
@@ -24,7 +30,8 @@ Epilogue hw::backend::matchEpilogue(Value product) {
     Value other = add.getLhs() == product ? add.getRhs() : add.getLhs();
     auto broadcast = other.getDefiningOp<BroadcastOp>();
     if (broadcast && broadcast.getDims() == ArrayRef<int64_t>{rank - 1} &&
-        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand()))) {
+        !(broadcast.getOperand().getDefiningOp<ConstantOp>() && !isDenseConstant(broadcast.getOperand())) &&
+        isThere(broadcast.getOperand(), product)) {
       pattern.bias = broadcast.getOperand();
       pattern.result = add.getResult();
     }

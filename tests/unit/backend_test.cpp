@@ -586,6 +586,20 @@ TEST_CASE("products by oneDNN, with bias and activation") {
     return %3, %4 : tensor<300x500xf32>, tensor<784x500xf32>
   })",
       Case{-1, 1, 12, 1e-5});
+  // A bias that is computed after the product, even from it: added afterwards.
+  for (const char *from : {"%x", "%0"})
+    check(
+        fill(
+            R"(func.func private @f(%x: tensor<300x784xf32>, %w: tensor<784x784xf32>) -> (tensor<300x784xf32>, tensor<784xf32>) {
+    %0 = hw.dot_general %x, %w batch [] x [] contract [1] x [0] : (tensor<300x784xf32>, tensor<784x784xf32>) -> tensor<300x784xf32>
+    %1 = hw.reduce_sum $from dims [0] : tensor<300x784xf32> -> tensor<784xf32>
+    %2 = hw.sin %1 : tensor<784xf32>
+    %3 = hw.broadcast %2 dims [1] : tensor<784xf32> -> tensor<300x784xf32>
+    %4 = hw.add %0, %3 : tensor<300x784xf32>
+    return %4, %2 : tensor<300x784xf32>, tensor<784xf32>
+  })",
+            {{"from", from}}),
+        Case{-1, 1, 12, 1e-3});
 }
 
 TEST_CASE("gather, scatter_add, random_bits") {
