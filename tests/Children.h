@@ -1,9 +1,15 @@
 // Work in processes of its own, some at a time: what dies, hangs or eats memory there is a finding like any other.
 #pragma once
 
+#include "runtime/Threads.h"
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <optional>
@@ -84,5 +90,55 @@ template <class Start, class End> void eachInAChild(int most, Start start, End e
     end(which, ending);
   }
 }
+
+inline std::string contentsOf(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A folder for what children write, gone at the end.
+class ScratchFolder {
+public:
+  explicit ScratchFolder(const std::string &name)
+      : path_(std::filesystem::temp_directory_path() / (name + "-" + std::to_string(getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~ScratchFolder() { std::filesystem::remove_all(path_); }
+  ScratchFolder(const ScratchFolder &) = delete;
+  const std::filesystem::path &path() const { return path_; }
+
+private:
+  std::filesystem::path path_;
+};
+
+/// Cases made from one seed after another: how many, for how long, how many at a time.
+struct SeededRun {
+  uint64_t seed = 0;
+  int count = 100, jobs = availableCores(), most = 5;
+  double limit = 0;
+
+  /// `things`: what the cases are.
+  void declare(CLI::App &app, const std::string &things, const std::string &thing) {
+    app.add_option("--seed", seed, "of the first " + thing + "; the others follow (default: from the clock)");
+    app.add_option("--count", count, things + " (default: 100)");
+    app.add_option("--seconds", limit, "begin no " + thing + " after so many seconds");
+    app.add_option("--jobs", jobs, things + " at a time (default: one a core)");
+    app.add_option("--most", most, "begin no " + thing + " after so many that failed (default: 5)");
+  }
+  void begin(const char *title) {
+    using namespace std::chrono;
+    if (seed == 0)
+      seed = uint64_t(system_clock::now().time_since_epoch() / milliseconds(1)) * 1000;
+    std::printf("%s from seed %llu on\n", title, static_cast<unsigned long long>(seed));
+    std::fflush(stdout);
+    start = steady_clock::now();
+  }
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+  /// Whether the i-th case is to begin, where so many have failed.
+  bool goesOn(int i, int failed) const { return i < count && failed < most && (limit == 0 || seconds() < limit); }
+
+private:
+  std::chrono::steady_clock::time_point start;
+};
 
 } // namespace hw::tests

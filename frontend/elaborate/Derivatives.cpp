@@ -1,5 +1,6 @@
 // Derivatives along the data flow, and the objective as a function of the weights.
 #include "frontend/elaborate/Elaborator.h"
+#include "ir/Location.h"
 #include "ir/Slice.h"
 
 using namespace mlir;
@@ -81,10 +82,9 @@ void Elaborator::requireFunction(ArrayRef<Value> of, ArrayRef<Value> wrt, const 
   auto through = derivativeThrough(wrt, of);
   if (!through)
     return;
-  std::string at, name = "its second argument";
-  llvm::raw_string_ostream stream(at);
-  if (auto place = llvm::dyn_cast<FileLineColLoc>(through->derivative.getLoc()))
-    stream << " at " << place.getFilename().getValue() << ":" << place.getLine() << ":" << place.getColumn();
+  std::string at = locationText(through->derivative.getLoc()), name = "its second argument";
+  if (!at.empty())
+    at = " at " + at;
   StringRef text = args.ranges.size() > 1 ? args.ranges[1].text() : "";
   if (!text.empty() && llvm::all_of(text, [](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; }))
     name = "`" + text.str() + "`";

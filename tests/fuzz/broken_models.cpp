@@ -1,7 +1,6 @@
 // Broken model files, from a seed, through `hwc fmt`, `hwc check` and `hwc run --quick`. Whatever a file says, a
 // command ends by itself, in memory that can be had, with what was asked for or with sentences that say where it is
 // wrong. Each command runs in a process of its own, forked from this one, in which LLVM is loaded already.
-#include "runtime/Threads.h"
 #include "runtime/formats/Text.h"
 #include "tests/Children.h"
 #include "tests/fuzz/Clear.h"
@@ -9,10 +8,7 @@
 #include "tests/reference/Generate.h"
 #include "tools/Commands.h"
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <ctime>
 #include <filesystem>
@@ -23,12 +19,8 @@
 namespace {
 
 using namespace hw;
+using tests::contentsOf;
 namespace fs = std::filesystem;
-
-std::string contentsOf(const fs::path &path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// A program of the corpus, or a random one, with a few mistakes.
 std::string brokenModel(uint64_t seed, const std::vector<std::string> &corpus) {
@@ -148,17 +140,12 @@ std::string examine() {
 } // namespace
 
 int main(int argc, char **argv) {
-  uint64_t seed = 0, one = 0;
-  int count = 100, jobs = availableCores(), most = 5;
-  double limit = 0;
+  uint64_t one = 0;
+  tests::SeededRun run;
   std::string corpusFolder, keep = ".";
   CLI::App app("Broken model files through hwc fmt, check and run.");
   app.add_option("--corpus", corpusFolder, "what tests/fuzz/corpus.py wrote")->required();
-  app.add_option("--seed", seed, "of the first file; the others follow (default: from the clock)");
-  app.add_option("--count", count, "files (default: 100)");
-  app.add_option("--seconds", limit, "begin no file after so many seconds");
-  app.add_option("--jobs", jobs, "files at a time (default: one a core)");
-  app.add_option("--most", most, "begin no file after so many that failed (default: 5)");
+  run.declare(app, "files", "file");
   app.add_option("--keep", keep, "folder for files that fail (default: here)");
   auto *printed = app.add_option("--print", one, "print the file of this seed and do nothing with it");
   CLI11_PARSE(app, argc, argv);
@@ -179,33 +166,23 @@ int main(int argc, char **argv) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     return 0;
   }
-  if (seed == 0)
-    seed = uint64_t(std::chrono::system_clock::now().time_since_epoch() / std::chrono::milliseconds(1)) * 1000;
-  std::printf("broken model files from seed %llu on\n", static_cast<unsigned long long>(seed));
+  run.begin("broken model files");
 
-  char scratch[] = "/tmp/broken_models_XXXXXX";
-  if (!mkdtemp(scratch))
-    throw std::runtime_error("no temporary folder could be made");
-  struct Cleaner {
-    fs::path folder;
-    ~Cleaner() { fs::remove_all(folder); }
-  } cleaner{scratch};
+  const tests::ScratchFolder scratch("broken_models");
   const fs::path data = fs::absolute(corpusFolder) / "data", kept = fs::absolute(keep);
-  const auto folderOf = [&](int i) { return cleaner.folder / std::to_string(i); };
+  const auto folderOf = [&](int i) { return scratch.path() / std::to_string(i); };
 
-  const auto start = std::chrono::steady_clock::now();
-  auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   int done = 0, failed = 0, compiled = 0;
   tests::eachInAChild(
-      jobs,
+      run.jobs,
       [&](int i) -> std::optional<pid_t> {
-        if (i >= count || failed >= most || (limit != 0 && passed() > limit))
+        if (!run.goesOn(i, failed))
           return std::nullopt;
         const fs::path folder = folderOf(i);
         fs::create_directories(folder);
         for (const fs::directory_entry &entry : fs::directory_iterator(data))
           fs::create_symlink(entry.path(), folder / entry.path().filename());
-        std::ofstream(folder / "model.hw", std::ios::binary) << brokenModel(seed + uint64_t(i), corpus);
+        std::ofstream(folder / "model.hw", std::ios::binary) << brokenModel(run.seed + uint64_t(i), corpus);
         return tests::startChild({400, 0, ""}, [&] {
           fs::current_path(folder);
           const std::string problems = examine();
@@ -219,7 +196,7 @@ int main(int argc, char **argv) {
         compiled += fs::exists(folder / "compiled");
         if (ending.exitStatus() != 0) {
           ++failed;
-          const std::string name = "broken_" + std::to_string(seed + uint64_t(i)) + ".hw";
+          const std::string name = "broken_" + std::to_string(run.seed + uint64_t(i)) + ".hw";
           fs::create_directories(kept);
           fs::copy_file(folder / "model.hw", kept / name, fs::copy_options::overwrite_existing);
           std::printf("%s: %s\n%s\n", (kept / name).c_str(), ending.text().c_str(),
@@ -231,6 +208,6 @@ int main(int argc, char **argv) {
   // Files that are all refused, or all good, would test little.
   const bool isIdle = done >= 100 && (compiled * 20 < done || compiled * 20 > done * 19);
   std::printf("%d of %d compiled%s, %.0f s\n%d passed, %d failed\n", compiled, done,
-              isIdle ? ": too few or too many" : "", passed(), done - failed, failed + isIdle);
+              isIdle ? ": too few or too many" : "", run.seconds(), done - failed, failed + isIdle);
   return failed || isIdle || !done;
 }

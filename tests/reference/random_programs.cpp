@@ -2,7 +2,6 @@
 // process of its own, so that one that dies is a failure like any other.
 #include "mlir/Pass/PassManager.h"
 #include "passes/Passes.h"
-#include "runtime/Threads.h"
 #include "runtime/formats/Npy.h"
 #include "runtime/formats/Safetensors.h"
 #include "tests/Children.h"
@@ -10,8 +9,6 @@
 #include "tests/reference/Interpreter.h"
 #include "tests/reference/Shrink.h"
 #include "tools/Commands.h"
-#include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -25,6 +22,7 @@ using reference::Generated;
 using reference::Number;
 using reference::Outcome;
 using reference::Rounding;
+using tests::contentsOf;
 namespace fs = std::filesystem;
 
 enum class Verdict {
@@ -304,11 +302,6 @@ Result examine(const Generated &program, const std::string &folder) {
 // Processes
 //===--------------------------------------------------------------------------------------------------------------===//
 
-std::string contentsOf(const std::string &path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 /// A program that is being examined in a process of its own.
 struct Job {
   uint64_t seed = 0;
@@ -357,24 +350,20 @@ Result examineApart(const Generated &program, const std::string &parent, int sec
 } // namespace
 
 int main(int argc, char **argv) {
-  uint64_t seed = 0, one = 0;
-  int count = 100, jobs = availableCores(), seconds = 60, shrinking = 60, most = 5;
-  double limit = 0;
+  uint64_t one = 0;
+  tests::SeededRun run;
+  int seconds = 60, shrinking = 60;
   std::string file, keep, cpu;
   bool f64 = false, verbose = false;
   CLI::App app("Random programs, compiled and run, against the interpreter of their graph.");
-  app.add_option("--seed", seed, "of the first program; the others follow (default: from the clock)");
-  app.add_option("--count", count, "programs (default: 100)");
-  app.add_option("--seconds", limit, "begin no program after so many seconds");
+  run.declare(app, "programs", "program");
   auto *single = app.add_option("--one", one, "print the program of this seed and compare it");
   auto *printed = app.add_option("--print", one, "print the program of this seed and do nothing with it");
   app.add_option("--file", file, "compare this model file instead, which reads no data");
   app.add_flag("--f64", f64, "with --file: compiled with --f64");
   app.add_option("--cpu", cpu, "compile for this CPU, by LLVM's name (default: one by the seed)");
-  app.add_option("--jobs", jobs, "programs at a time (default: one a core)");
   app.add_option("--timeout", seconds, "for each program, in seconds (default: 60)");
   app.add_option("--shrink", shrinking, "for making a failing program smaller, in seconds (default: 60)");
-  app.add_option("--most", most, "begin no program after so many that failed (default: 5)");
   app.add_option("--keep", keep, "folder for programs that fail");
   app.add_flag("--verbose", verbose, "a line for each program");
   CLI11_PARSE(app, argc, argv);
@@ -383,12 +372,8 @@ int main(int argc, char **argv) {
     std::printf("%s", reference::generate(one).text.c_str());
     return 0;
   }
-  const std::string folder = fs::temp_directory_path() / ("random_programs-" + std::to_string(getpid()));
-  fs::create_directories(folder);
-  struct Cleaner {
-    std::string folder;
-    ~Cleaner() { fs::remove_all(folder); }
-  } cleaner{folder};
+  const tests::ScratchFolder scratch("random_programs");
+  const std::string folder = scratch.path();
 
   std::map<Verdict, int> counts;
   int failed = 0;
@@ -434,20 +419,15 @@ int main(int argc, char **argv) {
     return isBad(result.verdict);
   }
 
-  if (seed == 0)
-    seed = uint64_t(std::chrono::system_clock::now().time_since_epoch() / std::chrono::milliseconds(1)) * 1000;
-  std::printf("random programs from seed %llu on\n", static_cast<unsigned long long>(seed));
-  std::fflush(stdout);
-  const auto start = std::chrono::steady_clock::now();
-  auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  run.begin("random programs");
   std::map<int, Job> running;
   tests::eachInAChild(
-      jobs,
+      run.jobs,
       [&](int i) -> std::optional<pid_t> {
-        if (i >= count || failed >= most || (limit != 0 && passed() > limit))
+        if (!run.goesOn(i, failed))
           return std::nullopt;
         Job &job = running[i];
-        job.seed = seed + uint64_t(i);
+        job.seed = run.seed + uint64_t(i);
         job.program = programOf(job.seed);
         job.start(folder, seconds);
         return job.process;
@@ -468,6 +448,6 @@ int main(int argc, char **argv) {
   const bool isIdle = all - counts[Verdict::agrees] - bad > all / 4;
   if (isIdle)
     std::printf("too few programs could be compared, ");
-  std::printf("%.0f s\n%d passed, %d failed\n", passed(), all - bad - (isIdle ? 1 : 0), bad + (isIdle ? 1 : 0));
+  std::printf("%.0f s\n%d passed, %d failed\n", run.seconds(), all - bad - (isIdle ? 1 : 0), bad + (isIdle ? 1 : 0));
   return bad || isIdle;
 }
